@@ -1,0 +1,67 @@
+/* AVX-512 (F, BW, DQ, VL): 512-bit vectors, 32 registers. */
+#define PYCNN_ISA_NAME "avx512"
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
+#endif
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#define TILE_VECTORS 28         /* accumulators of a register tile; the rest hold its operands */
+#define VECTOR_BYTES 64
+
+#ifdef PYCNN_DOUBLE
+#define V 8
+typedef double real;
+typedef int64_t lane_int;
+typedef __mmask8 vmask;
+#define MM(name) _mm512_##name##_pd
+#define MMI(name) _mm512_##name##_epi64
+#define MMCMP(name) _mm512_##name##_pd_mask
+#define MMICMP(name) _mm512_##name##_epi64_mask
+#else
+#define V 16
+typedef float real;
+typedef int32_t lane_int;
+typedef __mmask16 vmask;
+#define MM(name) _mm512_##name##_ps
+#define MMI(name) _mm512_##name##_epi32
+#define MMCMP(name) _mm512_##name##_ps_mask
+#define MMICMP(name) _mm512_##name##_epi32_mask
+#endif
+
+typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef lane_int ivec __attribute__((vector_size(VECTOR_BYTES)));
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vmask first_lanes(int64_t n) { return (vmask)((1u << n) - 1); }
+INLINE vec vload(const real *p) { return MM(loadu)(p); }
+INLINE void vstore(real *p, vec a) { MM(storeu)(p, a); }
+INLINE vec vload_first(const real *p, int64_t n) { return MM(maskz_loadu)(first_lanes(n), p); }
+INLINE void vstore_first(real *p, vec a, int64_t n) { MM(mask_storeu)(p, first_lanes(n), a); }
+INLINE vec vset1(real a) { return MM(set1)(a); }
+INLINE vec vfma(vec a, vec b, vec c) { return MM(fmadd)(a, b, c); }
+/* The second operand where either is NaN. */
+INLINE vec vmax(vec a, vec b) { return MM(max)(a, b); }
+INLINE vec vmin(vec a, vec b) { return MM(min)(a, b); }
+INLINE vec vsqrt(vec a) { return MM(sqrt)(a); }
+INLINE vec vround(vec a) { return MM(roundscale)(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+INLINE vmask vgt(vec a, vec b) { return MMCMP(cmp)(a, b, _CMP_GT_OQ); }
+INLINE vmask vunordered(vec a, vec b) { return MMCMP(cmp)(a, b, _CMP_UNORD_Q); }
+INLINE vmask iveq(ivec a, ivec b) { return MMICMP(cmpeq)((__m512i)a, (__m512i)b); }
+INLINE vmask mask_or(vmask a, vmask b) { return (vmask)(a | b); }
+INLINE vmask mask_andnot(vmask a, vmask b) { return (vmask)(a & ~b); }
+INLINE vec vselect(vmask m, vec yes, vec no) { return MM(mask_blend)(m, no, yes); }
+INLINE ivec ivselect(vmask m, ivec yes, ivec no) { return (ivec)MMI(mask_blend)(m, (__m512i)no, (__m512i)yes); }
+INLINE ivec ivload(const lane_int *p) { return (ivec)_mm512_loadu_si512(p); }
+INLINE void ivstore(lane_int *p, ivec a) { _mm512_storeu_si512(p, (__m512i)a); }
+#ifdef PYCNN_DOUBLE
+INLINE ivec vtoint(vec a) { return (ivec)_mm512_cvtpd_epi64(a); }
+INLINE vec vfromint(ivec a) { return _mm512_cvtepi64_pd((__m512i)a); }
+#else
+INLINE ivec vtoint(vec a) { return (ivec)_mm512_cvtps_epi32(a); }
+INLINE vec vfromint(ivec a) { return _mm512_cvtepi32_ps((__m512i)a); }
+#endif

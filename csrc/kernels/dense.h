@@ -1,0 +1,189 @@
+/* Dense layers on PLAIN matrices, x (N, C), w (K, C), y (N, K); nothing is packed.
+ *
+ *     forward              y[n][k] = f(b[k] + sum over c of x[n][c] w[k][c])      lanes share the sum over c
+ *     backward_data       dx[n][c] = f'(x) sum over k of dy[n][k] w[k][c]         lanes are c
+ *     backward_weights    dw[k][c] =       sum over n of dy[n][k]  x[n][c]        lanes are c
+ *
+ * A task is a block of rows and columns of the result. With few samples the weights' bandwidth binds, else arithmetic. */
+
+typedef struct {
+    int64_t n, c, k;
+    pycnn_activation activation;
+    int accumulate;
+    const real *x, *w, *bias, *dy;
+    real *y, *dx, *dw, *db;
+    int64_t i_tiles, j_tiles;               /* register tiles along the two sides of the result */
+    int64_t i_tasks, j_tasks;               /* and tasks */
+} dense_args;
+
+/* Cuts a result of m x n tiles whose sums have `depth` steps. */
+static void divide_dense(dense_args *a, int64_t m, int64_t n, int64_t depth)
+{
+    const brgemm_cut cut = brgemm_choose_cut(m, n, depth);
+    const double flops = 2.0 * (double)a->n * (double)a->c * (double)a->k;
+    const int64_t wanted = max64(1, (int64_t)fmin(MOST_TASKS, flops / FLOPS_PER_TASK));
+    a->i_tiles = cut.i_parts;
+    a->j_tiles = cut.j_parts;
+    a->i_tasks = min64(cut.i_parts, wanted);
+    a->j_tasks = min64(cut.j_parts, ceil_div(wanted, a->i_tasks));
+}
+
+/* The tiles [begin, end) of a task along one side. */
+INLINE row_span tiles_of_task(int64_t tiles, int64_t tasks, int64_t task)
+{
+    return (row_span){part_begin(tiles, tasks, task), part_begin(tiles, tasks, task + 1)};
+}
+
+/* A tile whose last vector of columns may be incomplete. */
+static void brgemm_ragged(int64_t i, int64_t columns, const brgemm_args *g)
+{
+    const int64_t j = ceil_div(columns, V);
+    if (columns % V == 0) {
+        brgemm(i, j, g);
+        return;
+    }
+    real tile[TILE_VECTORS * V];
+    brgemm_args ragged = *g;
+    ragged.c = tile, ragged.c_i = j * V, ragged.c_j = V;
+    if (g->init == g->c) {
+        for (int64_t r = 0; r < i; r++) memcpy(tile + r * j * V, g->c + r * g->c_i, (size_t)columns * sizeof(real));
+        ragged.init = tile, ragged.init_i = j * V, ragged.init_j = V;
+    }
+    brgemm(i, j, &ragged);
+    for (int64_t r = 0; r < i; r++) memcpy(g->c + r * g->c_i, tile + r * j * V, (size_t)columns * sizeof(real));
+}
+
+/* ---- forward: i is k, j is n ------------------------------------------------------------------------------------------- */
+
+/* The last C % V columns of `rows` rows of a matrix -> rows of one vector, zeros behind them. */
+static void copy_tails(const real *m, int64_t c, int64_t rows, real *tails)
+{
+    for (int64_t r = 0; r < rows; r++) vstore(tails + r * V, vload_first(m + r * c + c / V * V, c % V));
+}
+
+static void run_dense_forward(const void *args, int64_t begin, int64_t end, void *scratch)
+{
+    const dense_args *a = args;
+    const int64_t c = a->c;
+    const brgemm_run whole = {.length = (int32_t)(c / V)}, tail = {.length = 1};
+    const real zero[V] = {0};
+    real *x_tails = scratch, *w_tails = x_tails + a->n * V, tile[TILE_VECTORS * V], sums[TILE_VECTORS + V];
+    for (int64_t task = begin; task < end; task++) {
+        const row_span k_tiles = tiles_of_task(a->i_tiles, a->i_tasks, task % a->i_tasks);
+        const row_span n_tiles = tiles_of_task(a->j_tiles, a->j_tasks, task / a->i_tasks);
+        const int64_t k_begin = part_begin(a->k, a->i_tiles, k_tiles.begin), k_end = part_begin(a->k, a->i_tiles, k_tiles.end);
+        const int64_t n_begin = part_begin(a->n, a->j_tiles, n_tiles.begin), n_end = part_begin(a->n, a->j_tiles, n_tiles.end);
+        if (c % V) copy_tails(a->x + n_begin * c, c, n_end - n_begin, x_tails);
+        for (int64_t kt = k_tiles.begin; kt < k_tiles.end; kt++) {
+            const int64_t k = part_begin(a->k, a->i_tiles, kt), ks = part_begin(a->k, a->i_tiles, kt + 1) - k;
+            if (c % V) copy_tails(a->w + k * c, c, ks, w_tails);
+            for (int64_t nt = n_tiles.begin; nt < n_tiles.end; nt++) {
+                const int64_t n = part_begin(a->n, a->j_tiles, nt), ns = part_begin(a->n, a->j_tiles, nt + 1) - n;
+                brgemm_lanewise(ks, ns, &(brgemm_args){
+                    .a = a->w + k * c, .a_i = c, .a_k = V, .b = a->x + n * c, .b_j = c, .b_k = V, .init = zero,
+                    .c = tile, .c_i = ns * V, .c_j = V, .runs = &whole, .run_count = 1, .floor = -INFINITY});
+                if (c % V)
+                    brgemm_lanewise(ks, ns, &(brgemm_args){
+                        .a = w_tails, .a_i = V, .b = x_tails + (n - n_begin) * V, .b_j = V,
+                        .init = tile, .init_i = ns * V, .init_j = V, .c = tile, .c_i = ns * V, .c_j = V,
+                        .runs = &tail, .run_count = 1, .floor = -INFINITY});
+                sum_lanes(tile, ks * ns, sums);
+                for (int64_t i = 0; i < ks; i++)
+                    for (int64_t j = 0; j < ns; j++)
+                        a->y[(n + j) * a->k + k + i] = sums[i * ns + j] + (a->bias ? a->bias[k + i] : 0);
+            }
+        }
+        if (a->activation.kind != PYCNN_IDENTITY)
+            for (int64_t n = n_begin; n < n_end; n++)
+                activate(a->activation, a->y + n * a->k + k_begin, k_end - k_begin);
+    }
+}
+
+static int dense_forward(pycnn_step *step, int64_t n, int64_t c, int64_t k, pycnn_activation activation,
+                         const void *x, const void *w, const void *bias, void *y)
+{
+    dense_args a = {.n = n, .c = c, .k = k, .activation = activation, .x = x, .w = w, .bias = bias, .y = y};
+    if (c / V > INT32_MAX) return PYCNN_TOO_LARGE;
+    divide_dense(&a, k, n, max64(1, c / V));
+    return PREPARE(step, run_dense_forward, a.i_tasks * a.j_tasks, (size_t)(n + TILE_MAX_I) * V * sizeof(real), a);
+}
+
+/* ---- backward_data: i is n, j is c in vectors ---------------------------------------------------------------------------- */
+
+static void run_dense_backward_data(const void *args, int64_t begin, int64_t end, void *scratch)
+{
+    const dense_args *a = args;
+    const int64_t c = a->c, vectors = ceil_div(c, V);
+    const brgemm_run run = {.length = (int32_t)a->k};
+    const real zero[V] = {0};
+    (void)scratch;
+    for (int64_t task = begin; task < end; task++) {
+        const row_span n_tiles = tiles_of_task(a->i_tiles, a->i_tasks, task % a->i_tasks);
+        const row_span c_tiles = tiles_of_task(a->j_tiles, a->j_tasks, task / a->i_tasks);
+        for (int64_t ct = c_tiles.begin; ct < c_tiles.end; ct++) {
+            const int64_t c0 = part_begin(vectors, a->j_tiles, ct) * V;
+            const int64_t columns = min64(c, part_begin(vectors, a->j_tiles, ct + 1) * V) - c0;
+            for (int64_t nt = n_tiles.begin; nt < n_tiles.end; nt++) {
+                const int64_t n = part_begin(a->n, a->i_tiles, nt), ns = part_begin(a->n, a->i_tiles, nt + 1) - n;
+                real *dx = a->dx + n * c + c0;
+                brgemm_ragged(ns, columns, &(brgemm_args){
+                    .a = a->dy + n * a->k, .a_i = a->k, .a_k = 1, .b = a->w + c0, .b_j = V, .b_k = c, .init = zero,
+                    .c = dx, .c_i = c, .c_j = V, .runs = &run, .run_count = 1, .floor = -INFINITY});
+                if (a->activation.kind != PYCNN_IDENTITY)
+                    for (int64_t i = 0; i < ns; i++)
+                        activation_gradient(a->activation, dx + i * c, a->x + (n + i) * c + c0, dx + i * c, columns);
+            }
+        }
+    }
+}
+
+static int dense_backward_data(pycnn_step *step, int64_t n, int64_t c, int64_t k, pycnn_activation backward,
+                               const void *dy, const void *w, const void *x, void *dx)
+{
+    dense_args a = {.n = n, .c = c, .k = k, .activation = backward, .x = x, .w = w, .dy = dy, .dx = dx};
+    if (k > INT32_MAX) return PYCNN_TOO_LARGE;
+    divide_dense(&a, n, ceil_div(c, V), k);
+    return PREPARE(step, run_dense_backward_data, a.i_tasks * a.j_tasks, 0, a);
+}
+
+/* ---- backward_weights: i is k, j is c in vectors -------------------------------------------------------------------------- */
+
+static void run_dense_backward_weights(const void *args, int64_t begin, int64_t end, void *scratch)
+{
+    const dense_args *a = args;
+    const int64_t c = a->c, vectors = ceil_div(c, V);
+    const brgemm_run run = {.length = (int32_t)a->n};
+    const real zero[V] = {0};
+    (void)scratch;
+    for (int64_t task = begin; task < end; task++) {
+        const row_span k_tiles = tiles_of_task(a->i_tiles, a->i_tasks, task % a->i_tasks);
+        const row_span c_tiles = tiles_of_task(a->j_tiles, a->j_tasks, task / a->i_tasks);
+        for (int64_t ct = c_tiles.begin; ct < c_tiles.end; ct++) {
+            const int64_t c0 = part_begin(vectors, a->j_tiles, ct) * V;
+            const int64_t columns = min64(c, part_begin(vectors, a->j_tiles, ct + 1) * V) - c0;
+            for (int64_t kt = k_tiles.begin; kt < k_tiles.end; kt++) {
+                const int64_t k = part_begin(a->k, a->i_tiles, kt), ks = part_begin(a->k, a->i_tiles, kt + 1) - k;
+                brgemm_args g = {.a = a->dy + k, .a_i = 1, .a_k = a->k, .b = a->x + c0, .b_j = V, .b_k = c, .init = zero,
+                                 .c = a->dw + k * c + c0, .c_i = c, .c_j = V, .runs = &run, .run_count = 1,
+                                 .floor = -INFINITY};
+                if (a->accumulate) g.init = g.c, g.init_i = c, g.init_j = V;
+                brgemm_ragged(ks, columns, &g);
+            }
+        }
+        if (c_tiles.begin || !a->db) continue;
+        for (int64_t k = part_begin(a->k, a->i_tiles, k_tiles.begin); k < part_begin(a->k, a->i_tiles, k_tiles.end); k++) {
+            real total = a->accumulate ? a->db[k] : 0;
+            for (int64_t n = 0; n < a->n; n++) total += a->dy[n * a->k + k];
+            a->db[k] = total;
+        }
+    }
+}
+
+static int dense_backward_weights(pycnn_step *step, int64_t n, int64_t c, int64_t k, int accumulate,
+                                  const void *dy, const void *x, void *dw, void *db)
+{
+    dense_args a = {.n = n, .c = c, .k = k, .accumulate = accumulate, .x = x, .dy = dy, .dw = dw, .db = db};
+    if (n > INT32_MAX) return PYCNN_TOO_LARGE;
+    divide_dense(&a, k, ceil_div(c, V), n);
+    return PREPARE(step, run_dense_backward_weights, a.i_tasks * a.j_tasks, 0, a);
+}

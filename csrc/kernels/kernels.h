@@ -1,0 +1,52 @@
+/* All kernels, in the order they build on each other, and the table of this variant. */
+#include "common.h"
+#include "transpose.h"
+#include "brgemm.h"
+#include "vector_math.h"
+#include "elementwise.h"
+#include "reorder.h"
+#include "pool.h"
+#include "conv_geometry.h"
+#include "conv.h"
+#include "conv_weights.h"
+#include "dense.h"
+#include "softmax.h"
+#include "losses.h"
+#include "optimizers.h"
+
+const pycnn_kernels PYCNN_VARIANT = {
+    .isa = PYCNN_ISA_NAME,
+    .lanes = V,
+    .real_size = sizeof(real),
+    .import_tensor = import_tensor,
+    .export_tensor = export_tensor,
+    .reorder = reorder,
+    .conv_packed_size = conv_packed_size,
+    .conv_pack = conv_pack,
+    .conv_forward = conv_forward,
+    .conv_backward_data = conv_backward_data,
+    .conv_partial_size = conv_partial_size,
+    .conv_backward_weights = conv_backward_weights,
+    .conv_reduce_weights = conv_reduce_weights,
+    .dense_forward = dense_forward,
+    .dense_backward_data = dense_backward_data,
+    .dense_backward_weights = dense_backward_weights,
+    .max_pool_forward = max_pool_forward,
+    .max_pool_backward = max_pool_backward,
+    .avg_pool_forward = avg_pool_forward,
+    .avg_pool_backward = avg_pool_backward,
+    .activation_forward = activation_forward,
+    .activation_backward = activation_backward,
+    .sum = sum,
+    .multiply = multiply,
+    .copy_blocks = copy_blocks,
+    .softmax_forward = softmax_forward,
+    .softmax_backward = softmax_backward,
+    .softmax_cross_entropy = softmax_cross_entropy,
+    .mean_squared_error = mean_squared_error,
+    .binary_cross_entropy = binary_cross_entropy,
+    .sgd = sgd,
+    .adam = adam,
+    .rmsprop = rmsprop,
+    .clip_norm = clip_norm,
+};

@@ -1,0 +1,188 @@
+/* pycnn.h: the public header of the kernel library.
+ *
+ * Every kernel is a *step*: a function and its arguments, prepared once, run many times. A step's work is
+ * cut into `tasks` that may run in any order and on any thread; the cut never depends on the number of
+ * threads, so neither does a single bit of the result.
+ *
+ * A kernel is written once over the type `real` and a vector of V reals, and compiled once per instruction set
+ * and type. `pycnn_kernels_for` gives the table of one such variant.
+ *
+ * Tensors come in three layouts (S stands for all spatial positions, row by row):
+ *
+ *   PLAIN      (N, C, S)             as NumPy has them
+ *   SAMPLES    (N/V, C, S, V)        the lanes of a vector are V samples
+ *   CHANNELS   (N, C/V, S, V)        the lanes of a vector are V channels
+ *
+ * N/V and C/V round up. Lanes beyond N or C may hold any finite number, except in gradients, where they are zero.
+ */
+#ifndef PYCNN_H
+#define PYCNN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct pycnn_step pycnn_step;
+
+/* Does the tasks begin <= task < end; `scratch` is memory of this thread, 64-byte aligned. */
+typedef void pycnn_run_tasks(const void *args, int64_t begin, int64_t end, void *scratch);
+
+struct pycnn_step {
+    pycnn_run_tasks *run;
+    void *args;             /* owned by the step */
+    void (*release)(void *args);    /* frees what args own beside themselves, or NULL */
+    int64_t tasks;
+    size_t scratch;         /* bytes of scratch that a thread needs */
+};
+
+/* The prepare functions below fill a step and return PYCNN_OK or why they could not. */
+enum { PYCNN_OK = 0, PYCNN_NO_MEMORY = -1, PYCNN_TOO_LARGE = -2 };
+
+typedef enum { PYCNN_PLAIN, PYCNN_SAMPLES, PYCNN_CHANNELS } pycnn_layout;
+
+typedef enum {
+    PYCNN_IDENTITY, PYCNN_RELU, PYCNN_LEAKY_RELU, PYCNN_ELU, PYCNN_SIGMOID, PYCNN_TANH, PYCNN_SCALED_TANH,
+    PYCNN_SOFTPLUS
+} pycnn_activation_kind;
+
+typedef struct {
+    pycnn_activation_kind kind;
+    double alpha;           /* slope of LEAKY_RELU, scale of ELU */
+} pycnn_activation;
+
+/* A window that slides over a volume. Axes are depth, height, width; a lower rank has leading ones. */
+typedef struct {
+    int64_t in[3], out[3], kernel[3], stride[3], dilation[3];
+    int64_t before[3];      /* padding before the first input; the padding after follows from `out` */
+} pycnn_window;
+
+/* A convolution of n samples from c to k channels. `window` maps its input to its output. */
+typedef struct {
+    pycnn_window window;
+    int64_t n, c, k, groups;
+} pycnn_conv;
+
+/* A half-open range of a flat parameter vector. */
+typedef struct { int64_t begin, end; } pycnn_range;
+
+/* Where a pointer to an array will be when the step runs, so that the array may change from run to run. All other
+   pointers are fixed when the step is prepared. */
+typedef const void *const *pycnn_slot;
+typedef const int64_t *const *pycnn_index_slot;
+
+/* The kernels of one variant. Buffers hold at least one vector more than their tensor. */
+typedef struct {
+    const char *isa;
+    int64_t lanes;          /* V */
+    size_t real_size;
+
+    /* ---- reorder.h: between layouts ------------------------------------------------------------------- */
+    /* x (N, C, S) in a caller's array -> y. With rows_slot, sample i is row (*rows_slot)[i] of the array. */
+    int (*import_tensor)(pycnn_step *, pycnn_layout to, int64_t n, int64_t c, int64_t s,
+                         pycnn_slot x_slot, pycnn_index_slot rows_slot, void *y);
+    /* x -> y (N, C, S) in a caller's array. */
+    int (*export_tensor)(pycnn_step *, pycnn_layout from, int64_t n, int64_t c, int64_t s,
+                         const void *x, void *const *y_slot);
+    /* One of `from` and `to` is PLAIN, or both. */
+    int (*reorder)(pycnn_step *, pycnn_layout from, pycnn_layout to, int gradient, int64_t n, int64_t c, int64_t s,
+                   const void *x, void *y);
+
+    /* ---- conv.h, conv_weights.h: convolution ---------------------------------------------------------- */
+    /* Elements of the packed weights of conv_forward and conv_backward_data. */
+    int64_t (*conv_packed_size)(const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout, int backward);
+    /* w (K, C/groups, kernel) and bias (K) or NULL -> packed. */
+    int (*conv_pack)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout, int backward,
+                     const void *w, const void *bias, void *packed);
+    /* y = f(b + w * x). `layout` is that of y; x has the same, or, with CHANNELS and one group, is PLAIN. With pool, y is the maximum of f over the
+       windows of pool and indices as in max_pool_forward. */
+    int (*conv_forward)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout,
+                        pycnn_activation, const pycnn_window *pool,
+                        const void *x, const void *packed, void *y, void *indices);
+    /* dx = f'(x) . (w^T * dy), with f the activation that made x. A bias in packed is added to it: the forward pass of a
+       transposed convolution, followed by its activation `forward`. */
+    int (*conv_backward_data)(pycnn_step *, const pycnn_conv *, pycnn_layout layout,
+                              pycnn_activation forward, pycnn_activation backward,
+                              const void *dy, const void *packed, const void *x, void *dx);
+    /* Elements of the partial sums that conv_backward_weights leaves for conv_reduce_weights. */
+    int64_t (*conv_partial_size)(const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout);
+    int (*conv_backward_weights)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout,
+                                 const void *dy, const void *x, void *partial);
+    /* partial -> dw (K, C/groups, kernel) and db (K) or NULL; `accumulate` adds to what is there. */
+    int (*conv_reduce_weights)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout,
+                               int accumulate, const void *partial, void *dw, void *db);
+
+    /* ---- dense.h: x (N, C) and y (N, K) are PLAIN, w is (K, C) ----------------------------------------- */
+    int (*dense_forward)(pycnn_step *, int64_t n, int64_t c, int64_t k, pycnn_activation,
+                         const void *x, const void *w, const void *bias, void *y);
+    int (*dense_backward_data)(pycnn_step *, int64_t n, int64_t c, int64_t k, pycnn_activation backward,
+                               const void *dy, const void *w, const void *x, void *dx);
+    int (*dense_backward_weights)(pycnn_step *, int64_t n, int64_t c, int64_t k, int accumulate,
+                                  const void *dy, const void *x, void *dw, void *db);
+
+    /* ---- pool.h: x is (planes, in, V) and y (planes, out, V), any layout but PLAIN ---------------------- */
+    /* indices: for each y, the number of its tap in the window, row by row, as an integer as wide as a real. */
+    int (*max_pool_forward)(pycnn_step *, const pycnn_window *, int64_t planes, const void *x, void *y, void *indices);
+    int (*max_pool_backward)(pycnn_step *, const pycnn_window *, int64_t planes, const void *dy, const void *indices,
+                             void *dx);
+    /* `after` is the padding after, which count_include_pad counts and a ceil_mode overhang is not part of. */
+    int (*avg_pool_forward)(pycnn_step *, const pycnn_window *, const int64_t after[3], int count_include_pad,
+                            int64_t planes, const void *x, void *y);
+    int (*avg_pool_backward)(pycnn_step *, const pycnn_window *, const int64_t after[3], int count_include_pad,
+                             int64_t planes, const void *dy, void *dx);
+
+    /* ---- elementwise.h: n reals each, any layout -------------------------------------------------------- */
+    int (*activation_forward)(pycnn_step *, pycnn_activation, int64_t n, const void *x, void *y);
+    /* dx = f'(y) dy; dx may be dy. */
+    int (*activation_backward)(pycnn_step *, pycnn_activation, int64_t n, const void *dy, const void *y, void *dx);
+    int (*sum)(pycnn_step *, int64_t n, int64_t count, const void *const *xs, void *y);
+    int (*multiply)(pycnn_step *, int64_t n, const void *a, const void *b, void *y);
+    /* Copies `blocks` runs of `length` reals, `from_stride` and `to_stride` reals apart. */
+    int (*copy_blocks)(pycnn_step *, int64_t blocks, int64_t length, int64_t from_stride, int64_t to_stride,
+                       const void *from, void *to);
+
+    /* ---- softmax.h: x and y are (outer, axis, inner) ----------------------------------------------------- */
+    int (*softmax_forward)(pycnn_step *, int log, int64_t outer, int64_t axis, int64_t inner, const void *x, void *y);
+    int (*softmax_backward)(pycnn_step *, int log, int64_t outer, int64_t axis, int64_t inner,
+                            const void *dy, const void *y, void *dx);
+
+    /* ---- losses.h: scores and targets are PLAIN; dscores may be NULL ------------------------------------- */
+    /* result[0] = weight * loss, result[1] = correct predictions; the gradient is that of weight * loss. */
+    int (*softmax_cross_entropy)(pycnn_step *, int64_t n, int64_t classes, int64_t positions, double weight,
+                                 const void *scores, pycnn_index_slot labels_slot,
+                                 pycnn_slot class_weights_slot, void *dscores, double *result);
+    int (*mean_squared_error)(pycnn_step *, int64_t n, double weight, const void *y, pycnn_slot target_slot,
+                              void *dy, double *result);
+    /* `logits`: y are scores before the sigmoid. */
+    int (*binary_cross_entropy)(pycnn_step *, int logits, int64_t n, double weight, const void *y,
+                                pycnn_slot target_slot, void *dy, double *result);
+
+    /* ---- optimizers.h: one pass over the given ranges of flat vectors ------------------------------------- */
+    /* They do nothing while *guard (the loss) is not finite. `hyper` is read when the step runs; gradients are
+       multiplied by hyper[0] first (1, or what clip_norm left there).
+       sgd:     hyper = {scale, lr, momentum, dampening, weight_decay, nesterov}
+       adam:    hyper = {scale, lr, beta1, beta2, eps, weight_decay, decoupled, t}
+       rmsprop: hyper = {scale, lr, alpha, eps, weight_decay, momentum} */
+    int (*sgd)(pycnn_step *, const pycnn_range *, int64_t ranges, const double *hyper, const double *guard,
+               void *w, const void *g, void *velocity);
+    int (*adam)(pycnn_step *, const pycnn_range *, int64_t ranges, const double *hyper, const double *guard,
+                void *w, const void *g, void *m, void *v);
+    int (*rmsprop)(pycnn_step *, const pycnn_range *, int64_t ranges, const double *hyper, const double *guard,
+                   void *w, const void *g, void *square, void *velocity);
+    /* *scale = min(1, limit / |g| over the ranges); |g| is left in *norm. */
+    int (*clip_norm)(pycnn_step *, const pycnn_range *, int64_t ranges, const double *limit,
+                     const void *g, double *scale, double *norm);
+} pycnn_kernels;
+
+/* "avx512", "avx2", "neon" or "generic": the best that this CPU and this build have. */
+const char *pycnn_best_isa(void);
+/* The variant of that name, for float (real_size 4) or double (8); NULL when this CPU or build lacks it. */
+const pycnn_kernels *pycnn_kernels_for(const char *isa, size_t real_size);
+
+/* Runs the steps in order on up to `threads` threads, denormals flushed to zero. */
+void pycnn_run(const pycnn_step *steps, int64_t count, int threads, void *scratch, size_t scratch_per_thread);
+void pycnn_step_free(pycnn_step *);
+
+int pycnn_max_threads(void);        /* what OpenMP (or whoever limits it) allows the calling thread; 1 without OpenMP */
+void pycnn_set_max_threads(int);
+int pycnn_has_openmp(void);
+
+#endif

@@ -1,0 +1,5 @@
+#if defined(__aarch64__)
+#define PYCNN_VARIANT pycnn_kernels_neon_f32
+#include "../isa/neon.h"
+#include "../kernels/kernels.h"
+#endif

@@ -1,0 +1,463 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The only door between Python and C: programs, which are lists of kernel calls over memory that the caller laid out.
+
+Nothing is checked here that a floor above has checked, and nothing is decided here: addresses are integers, layouts
+and activations are the numbers of ``csrc/pycnn.h``, windows are ``(in, out, kernel, stride, dilation, before)`` with
+three integers each (depth, height, width).
+"""
+
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memset
+
+
+cdef extern from "pycnn.h" nogil:
+    ctypedef void *pycnn_slot
+    ctypedef void *pycnn_index_slot
+    enum: PYCNN_OK
+    enum: PYCNN_NO_MEMORY
+    ctypedef enum pycnn_layout:
+        PYCNN_PLAIN
+        PYCNN_SAMPLES
+        PYCNN_CHANNELS
+    ctypedef enum pycnn_activation_kind:
+        pass
+    ctypedef struct pycnn_activation:
+        pycnn_activation_kind kind
+        double alpha
+    ctypedef struct pycnn_window:
+        int64_t *input "in"
+        int64_t *out
+        int64_t *kernel
+        int64_t *stride
+        int64_t *dilation
+        int64_t *before
+    ctypedef struct pycnn_conv:
+        pycnn_window window
+        int64_t n, c, k, groups
+    ctypedef struct pycnn_range:
+        int64_t begin, end
+    ctypedef struct pycnn_step:
+        int64_t tasks
+        size_t scratch
+    ctypedef struct pycnn_kernels:
+        const char *isa
+        int64_t lanes
+        int import_tensor(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, pycnn_slot, pycnn_index_slot,
+                          void *)
+        int export_tensor(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, void *, void **)
+        int reorder(pycnn_step *, pycnn_layout, pycnn_layout, int, int64_t, int64_t, int64_t, void *, void *)
+        int64_t conv_packed_size(pycnn_conv *, pycnn_layout, pycnn_layout, int)
+        int conv_pack(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, int, void *, void *, void *)
+        int conv_forward(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_activation, pycnn_window *,
+                         void *, void *, void *, void *)
+        int conv_backward_data(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_activation, pycnn_activation,
+                               void *, void *, void *, void *)
+        int64_t conv_partial_size(pycnn_conv *, pycnn_layout, pycnn_layout)
+        int conv_backward_weights(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, void *, void *, void *)
+        int conv_reduce_weights(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, int, void *, void *, void *)
+        int dense_forward(pycnn_step *, int64_t, int64_t, int64_t, pycnn_activation, void *, void *, void *, void *)
+        int dense_backward_data(pycnn_step *, int64_t, int64_t, int64_t, pycnn_activation,
+                                void *, void *, void *, void *)
+        int dense_backward_weights(pycnn_step *, int64_t, int64_t, int64_t, int, void *, void *, void *, void *)
+        int max_pool_forward(pycnn_step *, pycnn_window *, int64_t, void *, void *, void *)
+        int max_pool_backward(pycnn_step *, pycnn_window *, int64_t, void *, void *, void *)
+        int avg_pool_forward(pycnn_step *, pycnn_window *, int64_t *, int, int64_t, void *, void *)
+        int avg_pool_backward(pycnn_step *, pycnn_window *, int64_t *, int, int64_t, void *, void *)
+        int activation_forward(pycnn_step *, pycnn_activation, int64_t, void *, void *)
+        int activation_backward(pycnn_step *, pycnn_activation, int64_t, void *, void *, void *)
+        int sum(pycnn_step *, int64_t, int64_t, pycnn_slot, void *)
+        int multiply(pycnn_step *, int64_t, void *, void *, void *)
+        int copy_blocks(pycnn_step *, int64_t, int64_t, int64_t, int64_t, void *, void *)
+        int softmax_forward(pycnn_step *, int, int64_t, int64_t, int64_t, void *, void *)
+        int softmax_backward(pycnn_step *, int, int64_t, int64_t, int64_t, void *, void *, void *)
+        int softmax_cross_entropy(pycnn_step *, int64_t, int64_t, int64_t, double, void *, pycnn_index_slot,
+                                  pycnn_slot, void *, double *)
+        int mean_squared_error(pycnn_step *, int64_t, double, void *, pycnn_slot, void *, double *)
+        int binary_cross_entropy(pycnn_step *, int, int64_t, double, void *, pycnn_slot, void *, double *)
+        int sgd(pycnn_step *, pycnn_range *, int64_t, double *, double *, void *, void *, void *)
+        int adam(pycnn_step *, pycnn_range *, int64_t, double *, double *, void *, void *, void *, void *)
+        int rmsprop(pycnn_step *, pycnn_range *, int64_t, double *, double *, void *, void *, void *, void *)
+        int clip_norm(pycnn_step *, pycnn_range *, int64_t, double *, void *, double *, double *)
+    const char *pycnn_best_isa()
+    const pycnn_kernels *pycnn_kernels_for(const char *isa, size_t real_size)
+    void pycnn_run(pycnn_step *steps, int64_t count, int threads, void *scratch, size_t scratch_per_thread)
+    void pycnn_step_free(pycnn_step *)
+    int pycnn_max_threads()
+    void pycnn_set_max_threads(int)
+    int pycnn_has_openmp()
+
+
+PLAIN, SAMPLES, CHANNELS = PYCNN_PLAIN, PYCNN_SAMPLES, PYCNN_CHANNELS
+
+# In the order of pycnn_activation_kind.
+ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "sigmoid", "tanh", "scaled_tanh", "softplus")
+
+
+def best_isa():
+    """Name of the best instruction set that this CPU and this build have."""
+    return pycnn_best_isa().decode()
+
+
+def max_threads():
+    """Threads that OpenMP allows the calling thread."""
+    return pycnn_max_threads()
+
+
+def set_max_threads(int threads):
+    """Sets what `max_threads` returns, for the calling thread."""
+    pycnn_set_max_threads(threads)
+
+
+def has_openmp():
+    """Whether the module was built with OpenMP."""
+    return bool(pycnn_has_openmp())
+
+
+cdef pycnn_window to_window(w):
+    cdef pycnn_window c
+    cdef int a
+    inputs, out, kernel, stride, dilation, before = w
+    for a in range(3):
+        c.input[a] = inputs[a]
+        c.out[a] = out[a]
+        c.kernel[a] = kernel[a]
+        c.stride[a] = stride[a]
+        c.dilation[a] = dilation[a]
+        c.before[a] = before[a]
+    return c
+
+
+cdef pycnn_conv to_conv(conv):
+    """From (n, c, k, groups, window)."""
+    cdef pycnn_conv c
+    c.n, c.c, c.k, c.groups = conv[:4]
+    c.window = to_window(conv[4])
+    return c
+
+
+cdef pycnn_activation to_activation(activation):
+    """From (number, alpha)."""
+    cdef pycnn_activation c
+    c.kind = <pycnn_activation_kind><int>activation[0]
+    c.alpha = activation[1]
+    return c
+
+
+cdef class Kernels:
+    """The kernels of one instruction set and one real type.
+
+    Raises ValueError when this CPU or this build lacks the instruction set.
+    """
+
+    cdef const pycnn_kernels *table
+    cdef readonly int64_t lanes
+    cdef readonly str isa
+    cdef readonly size_t real_size
+
+    def __init__(self, str isa, size_t real_size):
+        self.table = pycnn_kernels_for(isa.encode(), real_size)
+        if self.table is NULL:
+            raise ValueError(f"instruction set {isa!r} is not available on this CPU or in this build")
+        self.lanes = self.table.lanes
+        self.isa = isa
+        self.real_size = real_size
+
+    def conv_packed_size(self, conv, pycnn_layout layout, pycnn_layout x_layout, bint backward):
+        cdef pycnn_conv c = to_conv(conv)
+        return check_size(self.table.conv_packed_size(&c, layout, x_layout, backward))
+
+    def conv_partial_size(self, conv, pycnn_layout layout, pycnn_layout x_layout):
+        cdef pycnn_conv c = to_conv(conv)
+        return check_size(self.table.conv_partial_size(&c, layout, x_layout))
+
+
+cdef check_size(int64_t size):
+    if size < 0:
+        check(<int>size)
+    return size
+
+
+cdef check(int status):
+    if status == PYCNN_NO_MEMORY:
+        raise MemoryError("no memory for the arguments of a kernel")
+    if status != PYCNN_OK:
+        raise ValueError("a tensor is too large: one sample's offsets do not fit in 31 bits")
+
+
+cdef class Program:
+    """A list of kernel calls, run in order.
+
+    Methods named after kernels append a call; their arguments are those of the kernel in ``csrc/pycnn.h``, addresses as
+    integers (0 for NULL). A slot is the address of a pointer that `run` sets to an array of the caller's.
+
+    Parameters
+    ----------
+    kernels : Kernels
+    slots : int
+        How many arrays `run` takes.
+    """
+
+    cdef const pycnn_kernels *table
+    cdef readonly Kernels kernels
+    cdef pycnn_step *steps
+    cdef int64_t count, capacity
+    cdef void **slots
+    cdef Py_buffer *views
+    cdef readonly int slot_count
+    cdef bytearray scratch
+    cdef size_t scratch_per_thread
+
+    def __cinit__(self, Kernels kernels not None, int slots=0):
+        self.kernels = kernels
+        self.table = kernels.table
+        self.slot_count = slots
+        self.slots = <void **>calloc(slots + 1, sizeof(void *))
+        self.views = <Py_buffer *>calloc(slots + 1, sizeof(Py_buffer))
+        if self.slots is NULL or self.views is NULL:
+            raise MemoryError()
+        self.scratch = bytearray()
+
+    def __dealloc__(self):
+        cdef int64_t i
+        for i in range(self.count):
+            pycnn_step_free(&self.steps[i])
+        free(self.steps)
+        free(self.slots)
+        free(self.views)
+
+    def __len__(self):
+        return self.count
+
+    def slot(self, int i):
+        """Address of the pointer to the i-th array of `run`."""
+        assert 0 <= i < self.slot_count
+        return <uintptr_t>&self.slots[i]
+
+    def tasks(self, int64_t i):
+        """Independent tasks of the i-th step."""
+        return self.steps[i].tasks
+
+    cdef pycnn_step *new_step(self) except NULL:
+        cdef pycnn_step *steps
+        if self.count == self.capacity:
+            steps = <pycnn_step *>realloc(self.steps, (2 * self.capacity + 8) * sizeof(pycnn_step))
+            if steps is NULL:
+                raise MemoryError()
+            self.steps = steps
+            self.capacity = 2 * self.capacity + 8
+        memset(&self.steps[self.count], 0, sizeof(pycnn_step))
+        return &self.steps[self.count]
+
+    cdef append(self, int status):
+        check(status)
+        self.scratch_per_thread = max(self.scratch_per_thread, (self.steps[self.count].scratch + 127) // 64 * 64)
+        self.count += 1
+
+    def run(self, arrays=(), *, int threads=1, int64_t begin=0, int64_t end=-1, outputs=()):
+        """Runs the steps begin <= i < end with the GIL released.
+
+        `arrays` are C-contiguous buffers for the slots, or None; those whose position is in `outputs` are written.
+        """
+        cdef int held = 0, flags
+        cdef size_t needed
+        cdef char *memory
+        if end < 0:
+            end = self.count
+        if begin < 0 or begin > end or end > self.count or len(arrays) != self.slot_count:
+            raise ValueError("run: no such steps, or a wrong number of arrays")
+        needed = threads * self.scratch_per_thread + 64
+        if <size_t>len(self.scratch) < needed:
+            self.scratch = bytearray(needed)
+        memory = <char *>self.scratch
+        memory += (64 - <uintptr_t>memory % 64) % 64
+        try:
+            for held in range(self.slot_count):
+                array = arrays[held]
+                if array is None:
+                    continue
+                flags = PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if held in outputs else 0)
+                PyObject_GetBuffer(array, &self.views[held], flags)
+                self.slots[held] = self.views[held].buf
+            with nogil:
+                pycnn_run(self.steps + begin, end - begin, threads, memory, self.scratch_per_thread)
+        finally:
+            for held in range(self.slot_count):
+                if self.slots[held] is not NULL:
+                    self.slots[held] = NULL
+                    PyBuffer_Release(&self.views[held])
+
+    def import_tensor(self, pycnn_layout to, int64_t n, int64_t c, int64_t s, uintptr_t x_slot, uintptr_t rows_slot,
+                      uintptr_t y):
+        self.append(self.table.import_tensor(self.new_step(), to, n, c, s, <pycnn_slot>x_slot,
+                                             <pycnn_index_slot>rows_slot, <void *>y))
+
+    def export_tensor(self, pycnn_layout origin, int64_t n, int64_t c, int64_t s, uintptr_t x, uintptr_t y_slot):
+        self.append(self.table.export_tensor(self.new_step(), origin, n, c, s, <void *>x, <void **>y_slot))
+
+    def reorder(self, pycnn_layout origin, pycnn_layout to, bint gradient, int64_t n, int64_t c, int64_t s,
+                uintptr_t x, uintptr_t y):
+        self.append(self.table.reorder(self.new_step(), origin, to, gradient, n, c, s, <void *>x, <void *>y))
+
+    def conv_pack(self, conv, pycnn_layout layout, pycnn_layout x_layout, bint backward, uintptr_t w, uintptr_t bias,
+                  uintptr_t packed):
+        cdef pycnn_conv c = to_conv(conv)
+        self.append(self.table.conv_pack(self.new_step(), &c, layout, x_layout, backward, <void *>w, <void *>bias,
+                                         <void *>packed))
+
+    def conv_forward(self, conv, pycnn_layout layout, pycnn_layout x_layout, activation, pool, uintptr_t x,
+                     uintptr_t packed, uintptr_t y, uintptr_t indices):
+        cdef pycnn_conv c = to_conv(conv)
+        cdef pycnn_window p
+        if pool is not None:
+            p = to_window(pool)
+        self.append(self.table.conv_forward(self.new_step(), &c, layout, x_layout, to_activation(activation),
+                                            &p if pool is not None else NULL, <void *>x, <void *>packed, <void *>y,
+                                            <void *>indices))
+
+    def conv_backward_data(self, conv, pycnn_layout layout, forward, backward, uintptr_t dy, uintptr_t packed,
+                           uintptr_t x, uintptr_t dx):
+        cdef pycnn_conv c = to_conv(conv)
+        self.append(self.table.conv_backward_data(self.new_step(), &c, layout, to_activation(forward),
+                                                  to_activation(backward), <void *>dy, <void *>packed, <void *>x,
+                                                  <void *>dx))
+
+    def conv_backward_weights(self, conv, pycnn_layout layout, pycnn_layout x_layout, uintptr_t dy, uintptr_t x,
+                              uintptr_t partial):
+        cdef pycnn_conv c = to_conv(conv)
+        self.append(self.table.conv_backward_weights(self.new_step(), &c, layout, x_layout, <void *>dy, <void *>x,
+                                                     <void *>partial))
+
+    def conv_reduce_weights(self, conv, pycnn_layout layout, pycnn_layout x_layout, bint accumulate,
+                            uintptr_t partial, uintptr_t dw, uintptr_t db):
+        cdef pycnn_conv c = to_conv(conv)
+        self.append(self.table.conv_reduce_weights(self.new_step(), &c, layout, x_layout, accumulate, <void *>partial,
+                                                   <void *>dw, <void *>db))
+
+    def dense_forward(self, int64_t n, int64_t c, int64_t k, activation, uintptr_t x, uintptr_t w, uintptr_t bias,
+                      uintptr_t y):
+        self.append(self.table.dense_forward(self.new_step(), n, c, k, to_activation(activation), <void *>x,
+                                             <void *>w, <void *>bias, <void *>y))
+
+    def dense_backward_data(self, int64_t n, int64_t c, int64_t k, backward, uintptr_t dy, uintptr_t w, uintptr_t x,
+                            uintptr_t dx):
+        self.append(self.table.dense_backward_data(self.new_step(), n, c, k, to_activation(backward), <void *>dy,
+                                                   <void *>w, <void *>x, <void *>dx))
+
+    def dense_backward_weights(self, int64_t n, int64_t c, int64_t k, bint accumulate, uintptr_t dy, uintptr_t x,
+                               uintptr_t dw, uintptr_t db):
+        self.append(self.table.dense_backward_weights(self.new_step(), n, c, k, accumulate, <void *>dy, <void *>x,
+                                                      <void *>dw, <void *>db))
+
+    def max_pool_forward(self, window, int64_t planes, uintptr_t x, uintptr_t y, uintptr_t indices):
+        cdef pycnn_window w = to_window(window)
+        self.append(self.table.max_pool_forward(self.new_step(), &w, planes, <void *>x, <void *>y, <void *>indices))
+
+    def max_pool_backward(self, window, int64_t planes, uintptr_t dy, uintptr_t indices, uintptr_t dx):
+        cdef pycnn_window w = to_window(window)
+        self.append(self.table.max_pool_backward(self.new_step(), &w, planes, <void *>dy, <void *>indices, <void *>dx))
+
+    def avg_pool_forward(self, window, after, bint count_include_pad, int64_t planes, uintptr_t x, uintptr_t y):
+        cdef pycnn_window w = to_window(window)
+        cdef int64_t[3] padding = after
+        self.append(self.table.avg_pool_forward(self.new_step(), &w, padding, count_include_pad, planes, <void *>x,
+                                                <void *>y))
+
+    def avg_pool_backward(self, window, after, bint count_include_pad, int64_t planes, uintptr_t dy, uintptr_t dx):
+        cdef pycnn_window w = to_window(window)
+        cdef int64_t[3] padding = after
+        self.append(self.table.avg_pool_backward(self.new_step(), &w, padding, count_include_pad, planes, <void *>dy,
+                                                 <void *>dx))
+
+    def activation_forward(self, activation, int64_t n, uintptr_t x, uintptr_t y):
+        self.append(self.table.activation_forward(self.new_step(), to_activation(activation), n, <void *>x, <void *>y))
+
+    def activation_backward(self, activation, int64_t n, uintptr_t dy, uintptr_t y, uintptr_t dx):
+        self.append(self.table.activation_backward(self.new_step(), to_activation(activation), n, <void *>dy,
+                                                   <void *>y, <void *>dx))
+
+    def sum(self, int64_t n, xs, uintptr_t y):
+        cdef int64_t i, count = len(xs)
+        cdef void **pointers = <void **>calloc(count, sizeof(void *))
+        if pointers is NULL:
+            raise MemoryError()
+        try:
+            for i in range(count):
+                pointers[i] = <void *><uintptr_t>xs[i]
+            self.append(self.table.sum(self.new_step(), n, count, <pycnn_slot>pointers, <void *>y))
+        finally:
+            free(pointers)
+
+    def multiply(self, int64_t n, uintptr_t a, uintptr_t b, uintptr_t y):
+        self.append(self.table.multiply(self.new_step(), n, <void *>a, <void *>b, <void *>y))
+
+    def copy_blocks(self, int64_t blocks, int64_t length, int64_t from_stride, int64_t to_stride, uintptr_t origin,
+                    uintptr_t to):
+        self.append(self.table.copy_blocks(self.new_step(), blocks, length, from_stride, to_stride, <void *>origin,
+                                           <void *>to))
+
+    def softmax_forward(self, bint log, int64_t outer, int64_t axis, int64_t inner, uintptr_t x, uintptr_t y):
+        self.append(self.table.softmax_forward(self.new_step(), log, outer, axis, inner, <void *>x, <void *>y))
+
+    def softmax_backward(self, bint log, int64_t outer, int64_t axis, int64_t inner, uintptr_t dy, uintptr_t y,
+                         uintptr_t dx):
+        self.append(self.table.softmax_backward(self.new_step(), log, outer, axis, inner, <void *>dy, <void *>y,
+                                                <void *>dx))
+
+    def softmax_cross_entropy(self, int64_t n, int64_t classes, int64_t positions, double weight, uintptr_t scores,
+                              uintptr_t labels_slot, uintptr_t class_weights_slot, uintptr_t dscores,
+                              uintptr_t result):
+        self.append(self.table.softmax_cross_entropy(self.new_step(), n, classes, positions, weight, <void *>scores,
+                                                     <pycnn_index_slot>labels_slot, <pycnn_slot>class_weights_slot,
+                                                     <void *>dscores, <double *>result))
+
+    def mean_squared_error(self, int64_t n, double weight, uintptr_t y, uintptr_t target_slot, uintptr_t dy,
+                           uintptr_t result):
+        self.append(self.table.mean_squared_error(self.new_step(), n, weight, <void *>y, <pycnn_slot>target_slot,
+                                                  <void *>dy, <double *>result))
+
+    def binary_cross_entropy(self, bint logits, int64_t n, double weight, uintptr_t y, uintptr_t target_slot,
+                             uintptr_t dy, uintptr_t result):
+        self.append(self.table.binary_cross_entropy(self.new_step(), logits, n, weight, <void *>y,
+                                                    <pycnn_slot>target_slot, <void *>dy, <double *>result))
+
+    def sgd(self, ranges, uintptr_t hyper, uintptr_t guard, uintptr_t w, uintptr_t g, uintptr_t velocity):
+        cdef Ranges r = Ranges(ranges)
+        self.append(self.table.sgd(self.new_step(), r.data, r.count, <double *>hyper, <double *>guard, <void *>w,
+                                   <void *>g, <void *>velocity))
+
+    def adam(self, ranges, uintptr_t hyper, uintptr_t guard, uintptr_t w, uintptr_t g, uintptr_t m, uintptr_t v):
+        cdef Ranges r = Ranges(ranges)
+        self.append(self.table.adam(self.new_step(), r.data, r.count, <double *>hyper, <double *>guard, <void *>w,
+                                    <void *>g, <void *>m, <void *>v))
+
+    def rmsprop(self, ranges, uintptr_t hyper, uintptr_t guard, uintptr_t w, uintptr_t g, uintptr_t square,
+                uintptr_t velocity):
+        cdef Ranges r = Ranges(ranges)
+        self.append(self.table.rmsprop(self.new_step(), r.data, r.count, <double *>hyper, <double *>guard, <void *>w,
+                                       <void *>g, <void *>square, <void *>velocity))
+
+    def clip_norm(self, ranges, uintptr_t limit, uintptr_t g, uintptr_t scale, uintptr_t norm):
+        cdef Ranges r = Ranges(ranges)
+        self.append(self.table.clip_norm(self.new_step(), r.data, r.count, <double *>limit, <void *>g,
+                                         <double *>scale, <double *>norm))
+
+
+cdef class Ranges:
+    """[(begin, end), ...] as C has it."""
+
+    cdef pycnn_range *data
+    cdef int64_t count
+
+    def __cinit__(self, ranges):
+        cdef int64_t i
+        self.count = len(ranges)
+        self.data = <pycnn_range *>calloc(self.count + 1, sizeof(pycnn_range))
+        if self.data is NULL:
+            raise MemoryError()
+        for i in range(self.count):
+            self.data[i].begin, self.data[i].end = ranges[i]
+
+    def __dealloc__(self):
+        free(self.data)
