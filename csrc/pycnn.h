@@ -155,6 +155,9 @@ typedef struct {
     int (*binary_cross_entropy)(pycnn_step *, int logits, int64_t n, double weight, const void *y,
                                 pycnn_slot target_slot, void *dy, double *result);
 
+    /* total[0], total[1] = the sums of `count` results of two. */
+    int (*total_loss)(pycnn_step *, int64_t count, const double *results, double *total);
+
     /* ---- optimizers.h: one pass over the given ranges of flat vectors ------------------------------------- */
     /* They do nothing while *guard (the loss) is not finite. `hyper` is read when the step runs; gradients are
        multiplied by hyper[0] first (1, or what clip_norm left there).

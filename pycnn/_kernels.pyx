@@ -76,6 +76,7 @@ cdef extern from "pycnn.h" nogil:
                                   pycnn_slot, void *, double *)
         int mean_squared_error(pycnn_step *, int64_t, double, void *, pycnn_slot, void *, double *)
         int binary_cross_entropy(pycnn_step *, int, int64_t, double, void *, pycnn_slot, void *, double *)
+        int total_loss(pycnn_step *, int64_t, double *, double *)
         int sgd(pycnn_step *, pycnn_range *, int64_t, double *, double *, void *, void *, void *)
         int adam(pycnn_step *, pycnn_range *, int64_t, double *, double *, void *, void *, void *, void *)
         int rmsprop(pycnn_step *, pycnn_range *, int64_t, double *, double *, void *, void *, void *, void *)
@@ -310,10 +311,10 @@ cdef class Program:
                      uintptr_t packed, uintptr_t y, uintptr_t indices):
         cdef pycnn_conv c = to_conv(conv)
         cdef pycnn_window p
-        if pool is not None:
+        if pool:
             p = to_window(pool)
         self.append(self.table.conv_forward(self.new_step(), &c, layout, x_layout, to_activation(activation),
-                                            &p if pool is not None else NULL, <void *>x, <void *>packed, <void *>y,
+                                            &p if pool else NULL, <void *>x, <void *>packed, <void *>y,
                                             <void *>indices))
 
     def conv_backward_data(self, conv, pycnn_layout layout, forward, backward, uintptr_t dy, uintptr_t packed,
@@ -421,6 +422,9 @@ cdef class Program:
                              uintptr_t dy, uintptr_t result):
         self.append(self.table.binary_cross_entropy(self.new_step(), logits, n, weight, <void *>y,
                                                     <pycnn_slot>target_slot, <void *>dy, <double *>result))
+
+    def total_loss(self, int64_t count, uintptr_t results, uintptr_t total):
+        self.append(self.table.total_loss(self.new_step(), count, <double *>results, <double *>total))
 
     def sgd(self, ranges, uintptr_t hyper, uintptr_t guard, uintptr_t w, uintptr_t g, uintptr_t velocity):
         cdef Ranges r = Ranges(ranges)

@@ -32,18 +32,18 @@ INLINE vec activation_of(const pycnn_activation_kind kind, vec alpha, vec x)
     }
 }
 
-INLINE vec derivative_of(const pycnn_activation_kind kind, vec alpha, vec y)
+INLINE vec gradient_of(const pycnn_activation_kind kind, vec alpha, vec y, vec dy)
 {
     const vec zero = vset1(0), one = vset1(1);
     switch (kind) {
-    case PYCNN_RELU: return vselect(vgt(y, zero), one, zero);
-    case PYCNN_LEAKY_RELU: return vselect(vgt(y, zero), one, alpha);
-    case PYCNN_ELU: return vselect(vgt(y, zero), one, y + alpha);
-    case PYCNN_SIGMOID: return y * (one - y);
-    case PYCNN_TANH: return one - y * y;
-    case PYCNN_SCALED_TANH: return vset1(TANH_SLOPE) * (vset1(TANH_AMPLITUDE) - y * y * vset1(1 / TANH_AMPLITUDE));
-    case PYCNN_SOFTPLUS: return -vexpm1(-y);
-    default: return one;
+    case PYCNN_RELU: return vselect(vgt(y, zero), dy, zero);
+    case PYCNN_LEAKY_RELU: return vselect(vgt(y, zero), dy, alpha * dy);
+    case PYCNN_ELU: return vselect(vgt(y, zero), dy, (y + alpha) * dy);
+    case PYCNN_SIGMOID: return y * (one - y) * dy;
+    case PYCNN_TANH: return (one - y * y) * dy;
+    case PYCNN_SCALED_TANH: return vset1(TANH_SLOPE) * (vset1(TANH_AMPLITUDE) - y * y / vset1(TANH_AMPLITUDE)) * dy;
+    case PYCNN_SOFTPLUS: return -vexpm1(-y) * dy;
+    default: return dy;
     }
 }
 
@@ -53,12 +53,12 @@ INLINE void map_activation(const pycnn_activation_kind kind, double alpha, const
     for (int64_t i = 0; i < n; i += V) vstore_upto(y + i, activation_of(kind, a, vload_upto(x + i, n - i)), n - i);
 }
 
-INLINE void map_derivative(const pycnn_activation_kind kind, double alpha, const real *dy, const real *y, real *dx,
-                           int64_t n)
+INLINE void map_gradient(const pycnn_activation_kind kind, double alpha, const real *dy, const real *y, real *dx,
+                         int64_t n)
 {
     const vec a = vset1((real)alpha);
     for (int64_t i = 0; i < n; i += V)
-        vstore_upto(dx + i, derivative_of(kind, a, vload_upto(y + i, n - i)) * vload_upto(dy + i, n - i), n - i);
+        vstore_upto(dx + i, gradient_of(kind, a, vload_upto(y + i, n - i), vload_upto(dy + i, n - i)), n - i);
 }
 
 /* The kinds that do something, each with a loop of its own. */
@@ -83,7 +83,7 @@ static void activate(pycnn_activation f, real *y, int64_t n) { activate_from(f, 
 /* dx = f'(y) dy; dx may be dy or y. */
 static void activation_gradient(pycnn_activation f, const real *dy, const real *y, real *dx, int64_t n)
 {
-#define MAP(kind) case kind: map_derivative(kind, f.alpha, dy, y, dx, n); return;
+#define MAP(kind) case kind: map_gradient(kind, f.alpha, dy, y, dx, n); return;
     switch (f.kind) {
     EACH_ACTIVATION(MAP)
     default: if (dx != dy) memcpy(dx, dy, (size_t)n * sizeof(real));
@@ -162,8 +162,8 @@ static int sum(pycnn_step *step, int64_t n, int64_t count, const void *const *xs
     if (!a.xs) return PYCNN_NO_MEMORY;
     for (int64_t j = 0; j < count; j++) a.xs[j] = xs[j];
     int status = PREPARE(step, run_sum, elementwise_tasks(n), 0, a);
-    if (status != PYCNN_OK) free(a.xs);
-    step->release = release_sum;
+    if (status == PYCNN_OK) step->release = release_sum;
+    else free(a.xs);
     return status;
 }
 

@@ -45,6 +45,7 @@ const pycnn_kernels PYCNN_VARIANT = {
     .softmax_cross_entropy = softmax_cross_entropy,
     .mean_squared_error = mean_squared_error,
     .binary_cross_entropy = binary_cross_entropy,
+    .total_loss = total_loss,
     .sgd = sgd,
     .adam = adam,
     .rmsprop = rmsprop,

@@ -20,7 +20,8 @@ typedef uint64_t lane_uint;
 #define LN2_LOW 0x1.a39ef35793c76p-33
 #define EXP_LOWEST -746.0       /* e^x is 0 below, */
 #define EXP_HIGHEST 710.0       /* infinite above; */
-#define TANH_HIGHEST 20.0       /* tanh x is 1 above, e^-2x - 1 is -1 */
+#define SIGMOID_LOWEST -709.0   /* 1 / (1 + e^-x) is 0 or denormal below; */
+#define TANH_HIGHEST 20.0       /* tanh x is 1 above, and 1 +- e^-2x as well */
 static const real exp_tail[] = {
     0x1.5555555555559p-3, 0x1.5555555555548p-5, 0x1.111111110f7d2p-7, 0x1.6c16c16c1cd36p-10, 0x1.a01a01af817ddp-13,
     0x1.a01a0182f62e5p-16, 0x1.71ddf9324c1edp-19, 0x1.27e52b345db48p-22, 0x1.af5d608a09476p-26, 0x1.1ef542578bcc9p-29,
@@ -40,6 +41,7 @@ typedef uint32_t lane_uint;
 #define LN2_LOW -0x1.bd0106p-13f
 #define EXP_LOWEST -104.0f
 #define EXP_HIGHEST 89.0f
+#define SIGMOID_LOWEST -88.0f
 #define TANH_HIGHEST 10.0f
 static const real exp_tail[] = {
     0x1.555554p-3f, 0x1.5554f2p-5f, 0x1.1111cap-7f, 0x1.6d40bcp-10f, 0x1.9fbdf6p-13f,
@@ -69,7 +71,30 @@ INLINE ivec ivset1(lane_int a) { return a - (ivec){0}; }
 INLINE vec vkeep_first(vec a, int64_t n, real other)
 {
     static const real lane_numbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return vselect(vgt(vset1((real)min64(n, V)), vload(lane_numbers)), a, vset1(other));
+    return n >= V ? a : vselect(vgt(vset1((real)n), vload(lane_numbers)), a, vset1(other));
+}
+
+/* acc += a, in double. */
+INLINE void add_lanes(double acc[V], vec a)
+{
+    real t[V];
+    vstore(t, a);
+    for (int l = 0; l < V; l++) acc[l] += (double)t[l];
+}
+
+/* acc += a^2, in double. */
+INLINE void add_squares(double acc[V], vec a)
+{
+    real t[V];
+    vstore(t, a);
+    for (int l = 0; l < V; l++) acc[l] += (double)t[l] * (double)t[l];
+}
+
+INLINE double sum_of_lanes(double acc[V])
+{
+    for (int h = V / 2; h; h /= 2)
+        for (int l = 0; l < h; l++) acc[l] += acc[l + h];
+    return acc[0];
 }
 
 INLINE real vsum_lanes(vec a)
@@ -79,6 +104,12 @@ INLINE real vsum_lanes(vec a)
     for (int h = V / 2; h; h /= 2)
         for (int l = 0; l < h; l++) t[l] += t[l + h];
     return t[0];
+}
+
+/* a > best, or a alone is NaN. */
+INLINE vmask vbeats(vec a, vec best)
+{
+    return mask_andnot(mask_or(vgt(a, best), vunordered(a, a)), vunordered(best, best));
 }
 
 /* The larger of two, or the one that is NaN. */
@@ -155,7 +186,14 @@ INLINE vec vtanh(vec x)
     return vcopy_sign(vfma(-s, e.q, one - s) / vfma(s, e.q, one + s), x);
 }
 
-INLINE vec vsigmoid(vec x) { return vset1(1) / (vset1(1) + vexp(-x)); }
+/* 1 / (1 + e^-x), e^-x = s + s q; the larger of 1 and s is added last. */
+INLINE vec vsigmoid(vec x)
+{
+    exp_parts e = split_exp(vmin(vset1(-SIGMOID_LOWEST), vmax(vset1(-2 * TANH_HIGHEST), -x)));
+    vec s = power_of_two(e.n), one = vset1(1);
+    vec y = one / (vmax(one, s) + vfma(s, e.q, vmin(one, s)));
+    return vselect(vgt(vset1(SIGMOID_LOWEST), x), vset1(0), y);
+}
 
 /* ---- logarithms --------------------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,20 @@
+"""pycnn: convolutional networks on the CPU, from NumPy arrays, at the speed of the machine."""
+
+from . import callbacks, config, datasets, functional, initializers, layers, losses, optimizers, reference, training
+from .config import get_num_threads, set_num_threads, show_config
+from .graph import Input
+from .layers import Layer
+from .network import Network, load
+from .optimizers import SGD, Adam, AdamW, RMSprop
+
+Network.fit = training.fit
+Network.evaluate = training.evaluate
+Network.train_on_batch = training.train_on_batch
+
+__version__ = config.version()
+
+__all__ = [
+    "Adam", "AdamW", "Input", "Layer", "Network", "RMSprop", "SGD", "callbacks", "datasets", "functional",
+    "get_num_threads", "initializers", "layers", "load", "losses", "optimizers", "reference", "set_num_threads",
+    "show_config", "training",
+]

@@ -1,0 +1,155 @@
+"""The graph: layers applied to symbolic tensors, ordered and named."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from .layers.base import InputLayer, Layer, Node
+
+
+def Input(shape, name=None):
+    """An input of a network.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape without the batch: ``(C,)``, ``(C, L)``, ``(C, H, W)`` or ``(C, D, H, W)``.
+    name : str, optional
+
+    Returns
+    -------
+    Node
+        A symbolic tensor to call layers with.
+    """
+    return Node(InputLayer(shape, name=name), ())
+
+
+def named_nodes(nodes, what, default):
+    """One node, a list or a dict by name -> dict of nodes by name."""
+    if isinstance(nodes, Node):
+        nodes = [nodes]
+    if isinstance(nodes, dict):
+        named = dict(nodes)
+    else:
+        named = {}
+        for i, node in enumerate(nodes):
+            if not isinstance(node, Node):
+                raise TypeError(f"{what} {i} is a {type(node).__name__}, not a tensor made by Input or a layer")
+            name = node.layer.name or (default if len(nodes) == 1 else f"{default}{i}")
+            if name in named:
+                raise ValueError(f"two {what}s are named {name!r}; pass a dict to name them")
+            named[name] = node
+    for name, node in named.items():
+        if not isinstance(node, Node):
+            raise TypeError(f"{what} {name!r} is a {type(node).__name__}, not a tensor made by Input or a layer")
+    if not named:
+        raise ValueError(f"a network needs at least one {what}")
+    return named
+
+
+def ordered_nodes(outputs):
+    """All nodes that the outputs depend on, each after its inputs; ValueError on a cycle."""
+    order, state = [], {}
+    stack = [(node, False) for node in reversed(outputs)]
+    while stack:
+        node, inputs_done = stack.pop()
+        if inputs_done:
+            state[node] = "done"
+            order.append(node)
+        elif state.get(node) is None:
+            state[node] = "open"
+            stack.append((node, True))
+            for source in reversed(node.inputs):
+                if state.get(source) == "open":
+                    raise ValueError(f"{node.label}: the graph has a cycle through this layer and {source.label}")
+                stack.append((source, False))
+    return order
+
+
+class Graph:
+    """A directed acyclic graph of layers between named inputs and outputs.
+
+    Parameters
+    ----------
+    inputs, outputs : Node, list of Node or dict of str to Node
+
+    Attributes
+    ----------
+    inputs, outputs : dict of str to Node
+    nodes : list of Node
+        In an order in which every node follows its inputs.
+    layers : dict of str to Layer
+        In the order of their first use; a shared layer appears once.
+
+    Raises
+    ------
+    ValueError
+        On a cycle, on two layers of the same name, and on an input that is missing or leads nowhere.
+    """
+
+    def __init__(self, inputs, outputs):
+        self.inputs = named_nodes(inputs, "input", "input")
+        self.outputs = named_nodes(outputs, "output", "output")
+        self.nodes = ordered_nodes(list(self.outputs.values()))
+        self._check_inputs()
+        self._name_layers()
+
+    def _check_inputs(self):
+        declared = list(self.inputs.values())
+        for name, node in self.inputs.items():
+            if not isinstance(node.layer, InputLayer):
+                raise ValueError(f"input {name!r} is the result of {node.label}, not an Input")
+            if node not in self.nodes:
+                raise ValueError(f"input {name!r} leads to no output")
+        for node in self.nodes:
+            if isinstance(node.layer, InputLayer) and node not in declared:
+                raise ValueError(f"an Input {node.layer.name or node.shape} is used but not among the network's inputs")
+
+    def _name_layers(self):
+        for name, node in self.inputs.items():
+            node.layer.name = name
+        layers = list(dict.fromkeys(node.layer for node in self.nodes))
+        taken = Counter(layer.name for layer in layers if layer.name)
+        for name, count in taken.items():
+            if count > 1:
+                raise ValueError(f"{count} layers are named {name!r}; names must be unique (call one layer twice to share it)")
+        counts = Counter()
+        for layer in layers:
+            while not layer.name:
+                kind = type(layer).__name__
+                counts[kind] += 1
+                if f"{kind}{counts[kind]}" not in taken:
+                    layer.name = f"{kind}{counts[kind]}"
+        self.layers: dict[str, Layer] = {layer.name: layer for layer in layers}
+
+    def to_dict(self):
+        """The graph as JSON-able data; `Graph.from_dict` reads it."""
+        number = {node: i for i, node in enumerate(self.nodes)}
+        return {
+            "layers": {name: {"class": type(layer).__name__, "config": layer.config()} for name, layer in self.layers.items()},
+            "nodes": [{"layer": node.layer.name, "inputs": [number[i] for i in node.inputs]} for node in self.nodes],
+            "inputs": {name: number[node] for name, node in self.inputs.items()},
+            "outputs": {name: number[node] for name, node in self.outputs.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data, layer_class):
+        """Builds the graph that `to_dict` described; `layer_class` maps a class name to the class.
+
+        Raises
+        ------
+        ValueError
+            When the description is not one of a graph.
+        """
+        try:
+            layers = {name: layer_class(d["class"])(**d["config"]) for name, d in data["layers"].items()}
+            for name, layer in layers.items():
+                layer.name = name
+            nodes = []
+            for d in data["nodes"]:
+                if not all(isinstance(i, int) and 0 <= i < len(nodes) for i in d["inputs"]):
+                    raise ValueError(f"{d['layer']}: the graph has a cycle or an unknown input")
+                nodes.append(Node(layers[d["layer"]], tuple(nodes[i] for i in d["inputs"])))
+            return cls(*({name: nodes[i] for name, i in data[side].items()} for side in ("inputs", "outputs")))
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise ValueError(f"this is not the description of a network: {error!r}") from error

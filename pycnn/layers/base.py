@@ -1,0 +1,242 @@
+"""What every layer is: a declaration with a name, parameters and trainable flags, and the node that one use of it makes."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Callable
+
+import numpy as np
+
+from .._kernels import ACTIVATIONS
+from ..shapes import check_size, integer
+
+
+class Node:
+    """One use of a layer: the symbolic tensor that it makes of its inputs.
+
+    Attributes
+    ----------
+    layer : Layer
+    inputs : tuple of Node
+    shape : tuple of int
+        Without the batch.
+    """
+
+    __slots__ = ("layer", "inputs", "shape")
+
+    def __init__(self, layer, inputs):
+        self.layer, self.inputs = layer, inputs
+        try:
+            self.shape = layer.output_shape(*(i.shape for i in inputs))
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{self.label}: {error}") from None
+        check_size(self.shape, f"{self.label}: its output")
+
+    @property
+    def label(self):
+        return self.layer.name or type(self.layer).__name__
+
+    def __repr__(self):
+        return f"<{self.label} {self.shape}>"
+
+
+@dataclass
+class ParameterSpec:
+    """What a layer says of a parameter: its shape, how it starts, and how many inputs and outputs each value joins."""
+
+    shape: tuple
+    initializer: Callable | str
+    fan_in: int = 1
+    fan_out: int = 1
+
+
+@dataclass(eq=False)
+class Parameter:
+    """A parameter where it lives: a piece of its storage's flat vectors."""
+
+    name: str
+    shape: tuple
+    storage: object
+    offset: int
+    maps: np.ndarray = field(repr=False)    # which slices along the first axis are trainable
+
+    @property
+    def size(self):
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def value(self):
+        """The parameter itself, as a view that can be read and written."""
+        return self.storage.values[self.offset : self.offset + self.size].reshape(self.shape)
+
+    def trainable_ranges(self):
+        """Half-open ranges of the flat vector that may change."""
+        per_map = self.size // max(1, len(self.maps))
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], self.maps.astype(np.int8), [0]])))
+        return [(self.offset + int(a) * per_map, self.offset + int(b) * per_map) for a, b in edges.reshape(-1, 2)]
+
+
+class Layer:
+    """Base of all layers.
+
+    A subclass says what comes out of it (`output_shape`), what it learns (`parameters`), and which kernels its passes call
+    (`forward`, `backward`, on the builder of a plan). It keeps its constructor's arguments as attributes of the same names.
+
+    Parameters
+    ----------
+    name : str, optional
+        Unique in its network; made up where missing.
+    """
+
+    fuses_activation = False    # its kernel can end with an activation
+    activation = None           # name of the activation it ends with
+
+    def __init__(self, name=None):
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ValueError(f"a layer's name is a non-empty string without '/', not {name!r}")
+        self.name = name
+        self._trainable = True
+        self._parameters: dict[str, Parameter] = {}
+
+    def __call__(self, *inputs):
+        """The node that this layer makes of its inputs (nodes, or one list of them)."""
+        if len(inputs) == 1 and isinstance(inputs[0], (list, tuple)):
+            inputs = tuple(inputs[0])
+        for i in inputs:
+            if not isinstance(i, Node):
+                raise TypeError(f"{self.name or type(self).__name__}: call it with tensors made by Input or a layer, "
+                                f"not {type(i).__name__}; a Network is what takes arrays")
+        return Node(self, tuple(inputs))
+
+    def output_shape(self, *input_shapes):
+        """Shape of the output, without the batch."""
+        raise NotImplementedError
+
+    def parameters(self, *input_shapes):
+        """What the layer learns: dict of name to ParameterSpec."""
+        return {}
+
+    def connections(self, *input_shapes):
+        """How many pairs of values the layer joins, biases included."""
+        return 0
+
+    def forward(self, b, s):
+        """Calls the kernels of the forward pass of stage `s` on builder `b`."""
+        raise NotImplementedError
+
+    def backward(self, b, s, dy):
+        """Calls the kernels of the backward pass; `dy` is the gradient of the stage's output."""
+        raise NotImplementedError
+
+    def layout(self, b, s):
+        """The layout in which the stage does its work: that of its input."""
+        return s.inputs[0].layout
+
+    def config(self):
+        """The constructor's arguments, as JSON-able data."""
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        return {n: to_json(getattr(self, n)) for n in names if n != "name"}
+
+    # ---- what a built network adds: parameters and their flags
+
+    def __getattr__(self, name):
+        parameters = self.__dict__.get("_parameters", {})
+        if name in parameters:
+            return parameters[name].value
+        raise AttributeError(f"{type(self).__name__} {self.__dict__.get('name')!r} has no attribute {name!r}")
+
+    def __setattr__(self, name, value):
+        if name in self.__dict__.get("_parameters", {}):
+            self._parameters[name].value[...] = value
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def trainable(self):
+        """Whether the layer learns. May be set at any time, also between two batches."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        self._trainable = bool(value)
+        self._flags_changed()
+
+    @property
+    def trainable_maps(self):
+        """Which feature maps learn: a boolean mask (maps,), a copy."""
+        for parameter in self._parameters.values():
+            return parameter.maps & self._trainable
+        return np.zeros(0, bool)
+
+    def freeze(self, maps=None):
+        """Stops learning: of the whole layer, or of the given feature maps."""
+        self._set_maps(maps, False)
+
+    def unfreeze(self, maps=None):
+        """Goes on learning: of the whole layer with all its maps, or of the given feature maps."""
+        self._set_maps(maps, True)
+
+    def _set_maps(self, maps, trainable):
+        if maps is None:
+            self._trainable = trainable
+            if trainable:
+                for parameter in self._parameters.values():
+                    parameter.maps[:] = True
+        else:
+            maps = np.atleast_1d(np.asarray(maps))
+            for parameter in self._parameters.values():
+                count = len(parameter.maps)
+                mask = maps.dtype.kind == "b" and maps.shape == (count,)
+                if not mask and (maps.dtype.kind not in "iu" or maps.size and not 0 <= maps.min() <= maps.max() < count):
+                    raise ValueError(f"{self.name}: maps must be numbers from 0 to {count - 1}, got {maps.tolist()}")
+                parameter.maps[maps] = trainable
+        self._flags_changed()
+
+    def _flags_changed(self):
+        for parameter in self._parameters.values():
+            parameter.storage.version += 1
+
+    def __repr__(self):
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+class InputLayer(Layer):
+    """Where a network's input enters."""
+
+    def __init__(self, shape, name=None):
+        super().__init__(name)
+        shape = shape if isinstance(shape, (tuple, list)) else (shape,)
+        self.shape = tuple(integer(size, "each size of an input", 1) for size in shape)
+        if not 1 <= len(self.shape) <= 4:
+            raise ValueError(f"an input has 1 to 4 axes besides the batch, got {self.shape}")
+
+    def output_shape(self):
+        return self.shape
+
+
+def to_json(value):
+    """Tuples as lists, numpy scalars as Python's."""
+    if isinstance(value, (tuple, list)):
+        return [to_json(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def activation_code(activation, alpha=None):
+    """The number and parameter by which kernels know an activation's name."""
+    if activation is None:
+        return (0, 0.0)
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}; known are {', '.join(ACTIVATIONS)}")
+    default = {"leaky_relu": 0.01, "elu": 1.0}.get(activation, 0.0)
+    return (ACTIVATIONS.index(activation), default if alpha is None else float(alpha))
+
+
+def one_shape(shapes, axes, expects):
+    """The shape of the only input, whose number of axes is among `axes`."""
+    if len(shapes) != 1:
+        raise ValueError(f"takes one input, got {len(shapes)}")
+    if len(shapes[0]) not in axes:
+        raise ValueError(f"got an input of shape {shapes[0]} (without the batch), expects {expects}")
+    return shapes[0]

@@ -1,0 +1,121 @@
+"""Convolution of any rank, stride, padding, dilation and grouping."""
+
+from math import prod
+
+from .. import _kernels as K
+from ..shapes import conv_output_shape, integer, per_axis, resolve_padding, window
+from .base import Layer, ParameterSpec, activation_code, one_shape
+
+FEW_CHANNELS = 4    # so few that a convolution reads them best as they come
+
+
+class Conv(Layer):
+    """y[k] = f(b[k] + sum over c of w[k, c] * x[c]), as cross-correlation.
+
+    Input ``(C, L)``, ``(C, H, W)`` or ``(C, D, H, W)``, output ``(filters, ...)`` with
+    ``floor((H + pads - dilation (R - 1) - 1) / stride) + 1`` positions an axis; weight ``(filters, C/groups, R, S)``,
+    bias ``(filters,)``.
+
+    Parameters
+    ----------
+    filters : int
+        Feature maps of the output.
+    kernel_size, stride, dilation : int or tuple of int
+    padding : int, tuple of int, tuple of (before, after), "same" or "valid"
+    groups : int
+        Into how many independent convolutions the channels are split.
+    bias : bool
+    activation : str, optional
+    weight_init, bias_init : str or callable
+        See `pycnn.initializers`.
+    """
+
+    fuses_activation = True
+
+    def __init__(self, filters, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, activation=None,
+                 weight_init="default", bias_init="zeros", name=None):
+        super().__init__(name)
+        self.filters = integer(filters, "filters", 1)
+        self.groups = integer(groups, "groups", 1)
+        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
+        self.bias, self.activation = bool(bias), activation
+        self.weight_init, self.bias_init = weight_init, bias_init
+        activation_code(activation)
+        if self.filters % self.groups:
+            raise ValueError(f"{self.filters} filters do not divide into {self.groups} groups")
+
+    def _axes(self, shape):
+        """Kernel, stride, padding and dilation for each spatial axis."""
+        rank = len(shape) - 1
+        kernel = per_axis(self.kernel_size, rank, "kernel_size")
+        stride = per_axis(self.stride, rank, "stride")
+        dilation = per_axis(self.dilation, rank, "dilation")
+        return kernel, stride, resolve_padding(self.padding, shape[1:], kernel, stride, dilation), dilation
+
+    def output_shape(self, *shapes):
+        shape = one_shape(shapes, (2, 3, 4), "(C, L), (C, H, W) or (C, D, H, W)")
+        if shape[0] % self.groups:
+            raise ValueError(f"the {shape[0]} channels of its input do not divide into {self.groups} groups")
+        try:
+            return (self.filters, *conv_output_shape(shape[1:], *self._axes(shape)))
+        except ValueError as error:
+            raise ValueError(f"{error} ({shape[0]} channels)") from None
+
+    def parameters(self, shape):
+        kernel, fan_in = self._axes(shape)[0], shape[0] // self.groups
+        taps = prod(kernel)
+        fans = (fan_in * taps, self.filters // self.groups * taps)
+        specs = {"weight": ParameterSpec((self.filters, fan_in, *kernel), self.weight_init, *fans)}
+        if self.bias:
+            specs["bias"] = ParameterSpec((self.filters,), self.bias_init, *fans)
+        return specs
+
+    def connections(self, shape):
+        taps = prod(self._axes(shape)[0])
+        return prod(self.output_shape(shape)) * (shape[0] // self.groups * taps + self.bias)
+
+    def geometry(self, b, shape):
+        """The convolution as kernels know it: (n, c, k, groups, window)."""
+        kernel, stride, padding, dilation = self._axes(shape)
+        w = window(shape[1:], conv_output_shape(shape[1:], kernel, stride, padding, dilation), kernel, stride, dilation,
+                   [before for before, _ in padding])
+        return (b.batch, shape[0], self.filters, self.groups, w)
+
+    def layout(self, b, s):
+        return b.spatial_layout
+
+    def input_layout(self, b, s):
+        x = s.inputs[0]
+        few = self.groups == 1 and x.channels <= FEW_CHANNELS
+        return K.PLAIN if s.layout == K.CHANNELS and few and x.layout == K.PLAIN else s.layout
+
+    def forward(self, b, s):
+        x_layout = self.input_layout(b, s)
+        s.conv = conv = self.geometry(b, s.inputs[0].shape)
+        x = b.value(s.inputs[0], x_layout)
+        packed = b.buffer(b.kernels.conv_packed_size(conv, s.layout, x_layout, False))
+        b.call("conv_pack", conv, s.layout, x_layout, False, b.parameter(self, "weight"), b.parameter(self, "bias"), packed)
+        y, indices, pool = b.new_value(s.output, s.layout), None, None
+        if s.pool:
+            s.pool_window = pool = s.pool.geometry((self.filters, *conv[4][1][4 - len(s.inputs[0].shape):]))[0]
+            s.indices = indices = b.buffer(b.size(s.output, s.layout)) if b.training else None
+        b.call("conv_forward", conv, s.layout, x_layout, s.activation, pool, x, packed, y, indices)
+
+    def backward(self, b, s, dy):
+        x, conv = s.inputs[0], s.conv
+        x_layout = self.input_layout(b, s)
+        if s.pool:
+            positions = prod(conv[4][1])
+            full = b.buffer(b.tensor_size(s.layout, self.filters, positions))
+            b.call("max_pool_backward", s.pool_window, b.planes(s.layout, self.filters), dy, s.indices, full)
+            dy = full
+        if b.learns(self):
+            partial = b.buffer(b.kernels.conv_partial_size(conv, s.layout, x_layout))
+            b.call("conv_backward_weights", conv, s.layout, x_layout, dy, b.value(x, x_layout), partial)
+            b.call("conv_reduce_weights", conv, s.layout, x_layout, b.accumulates(self), partial,
+                   b.gradient(self, "weight"), b.gradient(self, "bias"))
+        if x.needs_gradient:
+            packed = b.buffer(b.kernels.conv_packed_size(conv, s.layout, s.layout, True))
+            b.call("conv_pack", conv, s.layout, s.layout, True, b.parameter(self, "weight"), None, packed)
+            dx, activation, mask = b.new_gradient(x, s.layout)
+            b.call("conv_backward_data", conv, s.layout, (0, 0.0), activation, dy, packed, mask, dx)

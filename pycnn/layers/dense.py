@@ -1,0 +1,61 @@
+"""The dense (fully connected) layer."""
+
+from .. import _kernels as K
+from ..shapes import integer
+from .base import Layer, ParameterSpec, activation_code, one_shape
+
+
+class Dense(Layer):
+    """y = f(W x + b).
+
+    Input ``(C,)``, output ``(units,)``; weight ``(units, C)``, bias ``(units,)``.
+
+    Parameters
+    ----------
+    units : int
+        Outputs.
+    activation : str, optional
+    bias : bool
+    weight_init, bias_init : str or callable
+        See `pycnn.initializers`.
+    """
+
+    fuses_activation = True
+
+    def __init__(self, units, activation=None, bias=True, weight_init="default", bias_init="zeros", name=None):
+        super().__init__(name)
+        self.units = integer(units, "units", 1)
+        self.activation, self.bias = activation, bool(bias)
+        self.weight_init, self.bias_init = weight_init, bias_init
+        activation_code(activation)
+
+    def output_shape(self, *shapes):
+        one_shape(shapes, (1,), "(C,); put a Flatten before it")
+        return (self.units,)
+
+    def parameters(self, shape):
+        specs = {"weight": ParameterSpec((self.units, shape[0]), self.weight_init, shape[0], self.units)}
+        if self.bias:
+            specs["bias"] = ParameterSpec((self.units,), self.bias_init, shape[0], self.units)
+        return specs
+
+    def connections(self, shape):
+        return self.units * (shape[0] + self.bias)
+
+    def layout(self, b, s):
+        return K.PLAIN
+
+    def forward(self, b, s):
+        x, y = b.value(s.inputs[0], K.PLAIN), b.new_value(s.output, K.PLAIN)
+        b.call("dense_forward", b.batch, s.inputs[0].channels, self.units, s.activation, x,
+               b.parameter(self, "weight"), b.parameter(self, "bias"), y)
+
+    def backward(self, b, s, dy):
+        x = s.inputs[0]
+        if b.learns(self):
+            b.call("dense_backward_weights", b.batch, x.channels, self.units, b.accumulates(self), dy,
+                   b.value(x, K.PLAIN), b.gradient(self, "weight"), b.gradient(self, "bias"))
+        if x.needs_gradient:
+            dx, activation, mask = b.new_gradient(x, K.PLAIN)
+            b.call("dense_backward_data", b.batch, x.channels, self.units, activation, dy,
+                   b.parameter(self, "weight"), mask, dx)

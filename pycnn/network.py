@@ -1,0 +1,525 @@
+"""A network: a graph with parameters, that predicts, learns, is saved and loaded."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from math import prod
+
+import numpy as np
+
+from . import config, layers
+from .files import read_tensors, write_tensors
+from .graph import Graph
+from .initializers import initial_value
+from .layers.base import InputLayer
+from .losses import get_loss
+from .optimizers import OPTIMIZERS, finite, get_optimizer
+from .plan import HYPER_SIZE, Plan
+from .shapes import as_tensor, check_size, integer
+from .storage import Storage
+
+PLANS_KEPT = 16
+
+
+class Network:
+    """Layers between inputs and outputs, with their parameters.
+
+    Parameters
+    ----------
+    inputs, outputs : Node, list of Node or dict of str to Node
+        What `Input` and layers made. `predict` answers in the form of `outputs`: an array, a list or a dict.
+    name : str, optional
+    dtype : {"float32", "float64"}
+    seed : int or numpy.random.Generator
+        For the first values of the parameters.
+
+    Attributes
+    ----------
+    layers : dict of str to Layer
+    optimizer : Optimizer or None
+        The last one it was trained with, its state included.
+    training_state : dict
+        What the fit loop keeps in the file: epoch, random state, history.
+    """
+
+    def __init__(self, inputs, outputs, *, name=None, dtype="float32", seed=0):
+        self._form = "one" if not isinstance(outputs, (list, tuple, dict)) else "dict" if isinstance(outputs, dict) else "list"
+        graph = Graph(inputs, outputs)
+        self._set_up(graph, name, dtype)
+        rng = np.random.default_rng(seed)
+        for layer_name, specs in self._specs().items():
+            for kind, spec in specs.items():
+                try:
+                    self.storage.parameters[f"{layer_name}/{kind}"].value[...] = initial_value(spec, rng)
+                except ValueError as error:
+                    raise ValueError(f"{layer_name}: {error}") from None
+
+    def _set_up(self, graph, name, dtype):
+        self.graph, self.name = graph, name
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise TypeError(f"a network's dtype is float32 or float64, not {self.dtype}")
+        self.layers = graph.layers
+        for layer_name, layer in self.layers.items():
+            if layer._parameters:
+                raise ValueError(f"{layer_name} already belongs to a network; make a new layer")
+        specs = self._specs()
+        total = sum(prod(spec.shape) for of_layer in specs.values() for spec in of_layer.values())
+        check_size((total,), "the parameters")
+        self.storage = Storage({n: (self.layers[n], s) for n, s in specs.items()}, self.dtype)
+        self.optimizer = None
+        self.training_state = {}
+        self._plans = OrderedDict()
+        self._lock = threading.RLock()
+
+    def _specs(self):
+        """Layer name -> parameter name -> ParameterSpec; ValueError if uses of a shared layer disagree."""
+        specs = {}
+        for node in self.graph.nodes:
+            of_use = node.layer.parameters(*(i.shape for i in node.inputs))
+            shapes = {kind: spec.shape for kind, spec in of_use.items()}
+            known = specs.setdefault(node.layer.name, of_use)
+            if shapes != {kind: spec.shape for kind, spec in known.items()}:
+                raise ValueError(f"{node.label}: shared by inputs of different shapes, its parameters would have to be {shapes}")
+        return specs
+
+    # ---- what it is made of
+
+    @property
+    def input_names(self):
+        return list(self.graph.inputs)
+
+    @property
+    def output_names(self):
+        return list(self.graph.outputs)
+
+    @property
+    def input_shapes(self):
+        return {name: node.shape for name, node in self.graph.inputs.items()}
+
+    @property
+    def output_shapes(self):
+        return {name: node.shape for name, node in self.graph.outputs.items()}
+
+    @property
+    def parameters(self):
+        """dict of names such as ``"C1/weight"`` to views of the parameters."""
+        return {name: p.value for name, p in self.storage.parameters.items()}
+
+    def count_parameters(self, trainable=False):
+        """How many parameters there are, or can learn."""
+        if not trainable:
+            return sum(p.size for p in self.storage.parameters.values())
+        return sum(end - begin for layer in self.layers.values() if layer.trainable
+                   for p in layer._parameters.values() for begin, end in p.trainable_ranges())
+
+    def __getitem__(self, name):
+        """The layer of that name."""
+        if name not in self.layers:
+            raise KeyError(f"no layer is named {name!r}; there are {', '.join(self.layers)}")
+        return self.layers[name]
+
+    def summary(self):
+        """Prints and returns a table: layer, output shape, parameters, trainable ones, connections, what it reads."""
+        text = str(self)
+        print(text)
+        return text
+
+    def __str__(self):
+        rows = [("layer", "output shape", "parameters", "trainable", "connections", "reads")]
+        seen = set()
+        connections = 0
+        for node in self.graph.nodes:
+            layer, shapes = node.layer, [i.shape for i in node.inputs]
+            own = list(layer._parameters.values()) if layer not in seen else []
+            seen.add(layer)
+            trainable = sum(e - b for p in own for b, e in p.trainable_ranges()) if layer.trainable else 0
+            joined = layer.connections(*shapes)
+            connections += joined
+            kind = "Input" if isinstance(layer, InputLayer) else type(layer).__name__
+            rows.append((f"{layer.name} ({kind})" if layer.name != kind else kind, " x ".join(map(str, node.shape)),
+                         f"{sum(p.size for p in own):,}", f"{trainable:,}", f"{joined:,}", ", ".join(i.label for i in node.inputs)))
+        rows.append(("total", "", f"{self.count_parameters():,}", f"{self.count_parameters(trainable=True):,}", f"{connections:,}", ""))
+        widths = [max(len(row[i]) for row in rows) for i in range(6)]
+        lines = ["  ".join(cell.rjust(w) if i in (2, 3, 4) else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
+                 for row in rows]
+        rule = "-" * max(map(len, lines))
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+    def __repr__(self):
+        return f"<Network {self.name or ''} {self.input_shapes} -> {self.output_shapes}, {self.count_parameters():,} parameters>"
+
+    # ---- arrays in
+
+    def check_inputs(self, x):
+        """Arrays in the order of the inputs, C-contiguous and of the network's dtype.
+
+        Parameters
+        ----------
+        x : array, list of array or dict of str to array
+            Each ``(N, *shape)``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When an array is missing, or its shape or type does not fit.
+        """
+        arrays = by_name(x, self.input_names, "input")
+        arrays = [self._checked(f"input {name!r}", a, self.input_shapes[name]) for name, a in arrays.items()]
+        sizes = {len(a) for a in arrays}
+        if len(sizes) > 1:
+            raise ValueError(f"inputs have different numbers of samples: {', '.join(str(len(a)) for a in arrays)}")
+        return arrays
+
+    def _checked(self, what, array, shape):
+        array = as_tensor(array, self.dtype, what)
+        if array.shape[1:] != shape or array.ndim != len(shape) + 1:
+            raise ValueError(f"{what} has shape {array.shape}, expects (N, {', '.join(map(str, shape))})")
+        return array
+
+    def check_targets(self, y, loss):
+        """Targets in the order of the outputs: labels as int64, others as the network's dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When a target is missing, has another shape than its output, or a label is out of range.
+        """
+        checked = []
+        losses = self._losses(loss)
+        for name, target in by_name(y, list(losses), "target").items():
+            shape = self.output_shapes[name]
+            if losses[name].labels:
+                checked.append(checked_labels(target, shape, f"target {name!r}"))
+            else:
+                checked.append(self._checked(f"target {name!r}", target, shape))
+        return checked
+
+    def _losses(self, loss):
+        """Output name -> Loss, of one loss for all outputs, a list or a dict; outputs without one are left out."""
+        if isinstance(loss, dict):
+            unknown = [name for name in loss if name not in self.output_names]
+            if unknown:
+                raise ValueError(f"losses for unknown outputs {unknown}; the outputs are {self.output_names}")
+            return {name: get_loss(loss[name]) for name in self.output_names if loss.get(name) is not None}
+        if isinstance(loss, (list, tuple)):
+            if len(loss) != len(self.output_names):
+                raise ValueError(f"{len(loss)} losses for {len(self.output_names)} outputs")
+            return {name: get_loss(of) for name, of in zip(self.output_names, loss) if of is not None}
+        return {name: get_loss(loss) for name in self.output_names}
+
+    # ---- plans
+
+    def _plan(self, key, make):
+        """The plan of that key, made where it is not kept."""
+        key = (*key, self.storage.version)
+        if key not in self._plans:
+            while len(self._plans) >= PLANS_KEPT:
+                self._plans.popitem(last=False)
+            self._plans[key] = make()
+        self._plans.move_to_end(key)
+        return self._plans[key]
+
+    def _new_plan(self, batch, **options):
+        return Plan(self.graph, self.storage, config.kernels(self.dtype), batch, **options)
+
+    def plan(self, batch, training=False, loss=None, optimizer="sgd"):
+        """What the network does with a batch of that size: print it to read the steps.
+
+        Parameters
+        ----------
+        batch : int
+        training : bool
+            A training step (with `loss`, by default cross-entropy where the output is a vector, else mean squared error)
+            instead of a prediction.
+        """
+        batch = integer(batch, "the batch size", 1)
+        if not training:
+            return self._prediction_plan(batch)
+        if loss is None:
+            loss = {n: "cross_entropy" if len(s) == 1 and s[0] > 1 else "mse" for n, s in self.output_shapes.items()}
+        weighted = {name: (of, 1.0) for name, of in self._losses(loss).items()}
+        return self._new_plan(batch, losses=weighted, gradients=True, optimizer=get_optimizer(optimizer))
+
+    def _prediction_plan(self, batch):
+        return self._plan(("predict", batch), lambda: self._new_plan(batch, outputs=tuple(self.output_names)))
+
+    # ---- predictions and gradients
+
+    def __call__(self, x):
+        """One forward pass of all of `x` as one batch."""
+        return self.predict(x, batch_size=None)
+
+    def predict(self, x, batch_size=256, verbose=0):
+        """The outputs for `x`.
+
+        Parameters
+        ----------
+        x : array, list or dict of array
+            Each ``(N, *shape)``; N may be 0.
+        batch_size : int, optional
+            Samples at a time; all at once where None.
+        verbose : int
+            1 shows a progress bar.
+
+        Returns
+        -------
+        array, list or dict of array
+            In the form in which the network was given its outputs.
+        """
+        arrays = self.check_inputs(x)
+        count = len(arrays[0])
+        size = max(1, count) if batch_size is None else integer(batch_size, "batch_size", 1)
+        results = {name: np.empty((count, *shape), self.dtype) for name, shape in self.output_shapes.items()}
+        starts = range(0, count, size)
+        if verbose:
+            from tqdm import tqdm
+            starts = tqdm(starts, desc="predict", unit="batch")
+        for begin in starts:
+            end = min(begin + size, count)
+            with self._lock:
+                plan = self._prediction_plan(end - begin)
+                plan.run([*(a[begin:end] for a in arrays), None, None, *(r[begin:end] for r in results.values())])
+        if self._form == "one":
+            return results[self.output_names[0]]
+        return list(results.values()) if self._form == "list" else results
+
+    def gradients(self, x, y, *, loss="cross_entropy"):
+        """The loss of one batch and its gradients.
+
+        Returns
+        -------
+        loss : float
+        gradients : dict of str to array
+            Of every parameter that can learn (``"C1/weight"``) and every input (``"inputs/image"``).
+        """
+        arrays, losses = self.check_inputs(x), self._losses(loss)
+        targets = self.check_targets(y, loss)
+        check_samples(arrays, targets)
+        names = tuple(self.input_names)
+        of_inputs = {name: np.zeros(a.shape, self.dtype) for name, a in zip(names, arrays)}
+        weighted = {name: (of, 1.0) for name, of in losses.items()}
+        with self._lock:
+            key = ("gradients", len(arrays[0]), *((n, type(of)) for n, of in losses.items()))
+            plan = self._plan(key, lambda: self._new_plan(len(arrays[0]), losses=weighted, gradients=True, input_gradients=names))
+            plan.run([*arrays, None, *targets, None, *of_inputs.values()])
+            gradients = {}
+            for layer in self.layers.values():
+                for p in layer._parameters.values():
+                    if layer.trainable and p.maps.any():
+                        g = self.storage.piece(self.storage.gradients, p)
+                        gradients[p.name] = g.copy() if layer in plan.learned else np.zeros_like(g)
+        gradients.update((f"inputs/{name}", g) for name, g in of_inputs.items())
+        return float(plan.results[-1, 0]), gradients
+
+    def trainer(self, loss, optimizer, *, loss_weights=None, class_weights=None, clip_norm=None):
+        """What takes training steps; see `Trainer`."""
+        return Trainer(self, loss, optimizer, loss_weights, class_weights, clip_norm)
+
+    # ---- files
+
+    def save(self, path):
+        """Writes graph, parameters, flags, optimizer and training state to one safetensors file.
+
+        The file appears whole or not at all: it is written beside `path`, flushed to disk and renamed.
+        """
+        tensors = dict(self.parameters)
+        for state in self.optimizer.state if self.optimizer else ():
+            vector = self.storage.state(state)
+            tensors.update((f"optimizer/{state}/{p.name}", self.storage.piece(vector, p)) for p in self.storage.parameters.values())
+        description = {
+            "name": self.name, "dtype": self.dtype.name, "form": self._form, "graph": self.graph.to_dict(),
+            "trainable": {n: layer._trainable for n, layer in self.layers.items()},
+            "frozen_maps": {p.name: np.flatnonzero(~p.maps).tolist() for p in self.storage.parameters.values() if not p.maps.all()},
+            "optimizer": self.optimizer and {"class": type(self.optimizer).__name__, "config": self.optimizer.config(),
+                                             "steps": self.optimizer.steps},
+            "training_state": self.training_state,
+        }
+        write_tensors(path, tensors, description)
+
+
+
+def load(path):
+    """The network that `Network.save` wrote.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be read.
+    ValueError
+        When it is not a network's file, or tensors are missing, superfluous or of the wrong shape.
+    """
+    tensors, description = read_tensors(path)
+    try:
+        return restored(tensors, description)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def restored(tensors, description):
+    def layer_class(name):
+        if name == "InputLayer":
+            return InputLayer
+        if name not in layers.__all__ or name == "Layer":
+            raise ValueError(f"unknown layer class {name!r}")
+        return getattr(layers, name)
+
+    graph = Graph.from_dict(description["graph"], layer_class)
+    check_tensors(graph, tensors, description)
+    net = Network.__new__(Network)
+    net._form = description["form"]
+    net._set_up(graph, description["name"], description["dtype"])
+    for p in net.storage.parameters.values():
+        p.value[...] = tensors[p.name]
+    for name, trainable in description["trainable"].items():
+        net.layers[name]._trainable = bool(trainable)
+    for name, maps in description["frozen_maps"].items():
+        net.storage.parameters[name].maps[maps] = False
+    saved = description["optimizer"]
+    if saved:
+        net.optimizer = OPTIMIZERS[saved["class"]](**saved["config"])
+        net.optimizer.steps = integer(saved["steps"], "the optimizer's steps", 0)
+        for state in net.optimizer.state:
+            for p in net.storage.parameters.values():
+                net.storage.piece(net.storage.state(state), p)[...] = tensors[f"optimizer/{state}/{p.name}"]
+    net.training_state = dict(description["training_state"])
+    return net
+
+
+def check_tensors(graph, tensors, description):
+    """ValueError unless the file holds exactly the tensors of the graph; nothing has been allocated yet."""
+    shapes = {}
+    for node in graph.nodes:
+        for kind, spec in node.layer.parameters(*(i.shape for i in node.inputs)).items():
+            shapes[f"{node.layer.name}/{kind}"] = tuple(spec.shape)
+    states = OPTIMIZERS[description["optimizer"]["class"]].state if description["optimizer"] else ()
+    shapes.update({f"optimizer/{state}/{name}": shape for name, shape in list(shapes.items()) for state in states})
+    for name in set(shapes) ^ set(tensors):
+        raise ValueError(f"tensor {name!r} is {'missing' if name in shapes else 'of no layer'}")
+    for name, shape in shapes.items():
+        if tensors[name].shape != shape or tensors[name].dtype != description["dtype"]:
+            raise ValueError(f"tensor {name!r} is {tensors[name].dtype} {tensors[name].shape}, expected "
+                             f"{description['dtype']} {shape}")
+
+
+def by_name(values, names, what):
+    """One value, a list or a dict -> dict in the order of `names`."""
+    if isinstance(values, dict):
+        missing, unknown = [n for n in names if n not in values], [n for n in values if n not in names]
+        if missing or unknown:
+            raise ValueError(f"{what}s are {names}; got {list(values)}")
+        return {name: values[name] for name in names}
+    if len(names) == 1 and not (isinstance(values, (list, tuple)) and len(values) == 1 and np.ndim(values[0]) > 1):
+        return {names[0]: values}
+    if not isinstance(values, (list, tuple)) or len(values) != len(names):
+        got = len(values) if isinstance(values, (list, tuple)) else "one array"
+        raise ValueError(f"expects {len(names)} {what}s ({', '.join(names)}) as a list or dict, got {got}")
+    return dict(zip(names, values))
+
+
+def checked_labels(labels, shape, what):
+    """Labels ``(N, *positions)`` as int64, each from 0 to the number of classes - 1."""
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{what} must be integer labels, got {labels.dtype}")
+    if labels.shape[1:] != shape[1:] or labels.ndim != len(shape):
+        expected = ", ".join(["N", *map(str, shape[1:])])
+        raise ValueError(f"{what} has shape {labels.shape}, expects labels of shape ({expected})")
+    if labels.size and not (0 <= labels.min() and labels.max() < shape[0]):
+        raise ValueError(f"{what} has labels from {labels.min()} to {labels.max()}, expects 0 to {shape[0] - 1}")
+    return np.ascontiguousarray(labels, np.int64)
+
+
+def check_samples(arrays, targets):
+    """ValueError unless inputs and targets have the same number of samples, at least one."""
+    counts = {len(a) for a in (*arrays, *targets)}
+    if len(counts) > 1:
+        raise ValueError(f"inputs have {len(arrays[0])} samples, targets {', '.join(str(len(t)) for t in targets)}")
+    if counts == {0}:
+        raise ValueError("there is no sample to learn from")
+
+
+class Trainer:
+    """Training steps of a network: forward, loss, backward and update in one call.
+
+    Parameters
+    ----------
+    net : Network
+    loss : str, Loss, list or dict
+        One for all outputs, or for each.
+    optimizer : Optimizer or str
+        If it is not the one that the network was last trained with, its state starts at zero.
+    loss_weights : list or dict of float, optional
+        How much each output's loss counts.
+    class_weights : array (classes,), optional
+        For cross-entropy.
+    clip_norm : float, optional
+        The greatest norm of the gradient of all parameters together.
+    """
+
+    def __init__(self, net, loss, optimizer, loss_weights=None, class_weights=None, clip_norm=None):
+        self.net, self.optimizer = net, get_optimizer(optimizer)
+        losses = net._losses(loss)
+        if not losses:
+            raise ValueError("no output has a loss")
+        weights = by_name(loss_weights, list(losses), "loss weight") if loss_weights is not None else dict.fromkeys(losses, 1.0)
+        self.losses = {n: (of, finite(weights[n], f"the loss weight of {n!r}")) for n, of in losses.items()}
+        self.clip_norm = None if clip_norm is None else finite(clip_norm, "clip_norm")
+        self.class_weights = None if class_weights is None else self._checked_class_weights(class_weights)
+        if net.optimizer is not self.optimizer:
+            net.storage.reset_state()
+            net.optimizer = self.optimizer
+        self._key = (type(self.optimizer), self.clip_norm is not None, *((n, type(of), w) for n, (of, w) in self.losses.items()))
+
+    def _checked_class_weights(self, weights):
+        weights = as_tensor(weights, self.net.dtype, "class_weights")
+        for name, (loss, _) in self.losses.items():
+            classes = self.net.output_shapes[name][0]
+            if loss.labels and weights.shape != (classes,):
+                raise ValueError(f"class_weights has shape {weights.shape}, expects ({classes},)")
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+            raise ValueError("class_weights must be finite, not negative and not all zero")
+        return weights
+
+    def step(self, xs, ys, rows=None):
+        """One step on a batch.
+
+        Parameters
+        ----------
+        xs, ys : list of array
+            As `Network.check_inputs` and `check_targets` give them.
+        rows : array of int64, optional
+            The batch is these rows of the arrays.
+
+        Returns
+        -------
+        array (outputs, 2), float64
+            Weighted loss and correct predictions of each output. Where a loss is not finite, nothing was updated.
+        """
+        net, optimizer = self.net, self.optimizer
+        if rows is None:
+            batch = len(xs[0])
+        else:
+            batch = len(rows)
+            ys = [y[rows] for y in ys]
+        with net._lock:
+            plan = net._plan(("train", batch, *self._key), lambda: net._new_plan(
+                batch, losses=self.losses, gradients=True, optimizer=optimizer, clip=self.clip_norm is not None))
+            optimizer.steps += 1
+            hyper = optimizer.hyper()
+            plan.control[1 : 1 + len(hyper)] = hyper
+            if self.clip_norm is not None:
+                plan.control[HYPER_SIZE] = self.clip_norm
+            plan.run([*xs, rows, *ys, self.class_weights])
+            if not np.isfinite(plan.results[-1, 0]):
+                optimizer.steps -= 1
+            return plan.results[:-1].copy()
+
+    def evaluate(self, xs, ys):
+        """Losses and correct predictions, as `step` gives them, without learning."""
+        net, batch = self.net, len(xs[0])
+        with net._lock:
+            plan = net._plan(("evaluate", batch, *self._key), lambda: net._new_plan(batch, losses=self.losses))
+            plan.run([*xs, None, *ys, self.class_weights])
+            return plan.results[:-1].copy()

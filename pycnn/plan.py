@@ -1,0 +1,541 @@
+"""A graph and a batch become a flat list of kernel calls over one arena.
+
+A plan is made in four passes:
+
+1. *Stages.* Nodes in order; an activation, and max pooling behind it, become part of the convolution before them.
+2. *Calls.* Each stage's layer calls kernels forward, the losses follow, then the stages in reverse, then the optimizer.
+   Buffers are symbols so far; edges between stages are reordered where two stages want different layouts.
+3. *Arena.* Each buffer lives from its first to its last call; buffers that never live together share memory.
+4. *Program.* The calls again, with addresses, as C steps. Running them is one call that allocates nothing.
+
+Gradients that nobody needs are never called for: below the lowest layer that learns, and of inputs nobody asked for.
+
+The gradient of an edge whose producer ends with an activation is that of the value *before* the activation. Where one
+kernel alone makes that gradient, it multiplies by f'(x) as it stores; otherwise the plan adds a step that does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+
+from . import _kernels as K
+from . import config
+from .layers.activations import Activation
+from .layers.base import InputLayer, activation_code
+from .layers.conv import Conv
+from .layers.pooling import MaxPool
+from .layers.softmax import Softmax
+from .storage import ALIGNMENT, aligned_vector
+
+IDENTITY = (0, 0.0)
+LAYOUT_NAMES = {K.PLAIN: "plain", K.SAMPLES: "lanes are samples", K.CHANNELS: "lanes are channels"}
+LAYOUT_ARGUMENTS = {    # of kernels that take layouts: which arguments they are, from source to target
+    "import_tensor": (0,), "export_tensor": (0,), "reorder": (0, 1), "conv_pack": (1,), "conv_forward": (2, 1),
+    "conv_backward_data": (1,), "conv_backward_weights": (2, 1), "conv_reduce_weights": (1,),
+}
+HYPER_SIZE = 16     # doubles of the control block that an optimizer reads; behind them the limit and norm of the gradient
+
+
+class Buffer:
+    """Memory of the arena that lives from its first to its last call."""
+
+    __slots__ = ("size", "first", "last", "offset")
+
+    def __init__(self, size):
+        self.size, self.first, self.last, self.offset = size, None, None, None
+
+    def at(self, begin):
+        """The same memory, from real number `begin` on."""
+        return Piece(self, begin)
+
+
+@dataclass
+class Piece:
+    buffer: Buffer
+    begin: int
+
+
+@dataclass
+class Slot:
+    """An array of the caller's: the number of its pointer among the program's slots."""
+
+    number: int
+
+
+@dataclass
+class Gradient:
+    """What one consumer contributes to the gradient of an edge."""
+
+    buffer: Buffer
+    layout: int
+    multiplied: bool        # by f' of the producer's activation
+    exclusive: bool         # nobody else reads the buffer
+
+
+@dataclass(eq=False)
+class Edge:
+    """A tensor between stages."""
+
+    shape: tuple
+    source: Slot | None = None                              # of an input: where the caller's array comes in
+    layout: int = K.PLAIN
+    values: dict = field(default_factory=dict)              # layout -> Buffer
+    activation: tuple = IDENTITY                            # that the producer ends with
+    uses: int = 0                                           # stages and losses that read it
+    needs_gradient: bool = False
+    gradients: list = field(default_factory=list)
+
+    @property
+    def channels(self):
+        return self.shape[0]
+
+    @property
+    def positions(self):
+        return prod(self.shape[1:])
+
+
+class Stage:
+    """A layer at work, with the activation and pooling that its kernel ends with."""
+
+    def __init__(self, layer, inputs, output, activation, pool):
+        self.layer, self.inputs, self.output = layer, inputs, output
+        self.activation, self.pool = activation, pool
+        self.layout = K.PLAIN
+
+
+class Builder:
+    """What layers call: kernels by name, on buffers and edges.
+
+    Attributes
+    ----------
+    batch : int
+    training : bool
+        Whether a backward pass will follow.
+    spatial_layout : int
+        The layout of maps, SAMPLES or CHANNELS.
+    kernels : pycnn._kernels.Kernels
+    """
+
+    def __init__(self, kernels, batch, training, spatial_layout, storage, rows):
+        self.kernels, self.batch, self.training = kernels, batch, training
+        self.spatial_layout, self.storage, self.rows = spatial_layout, storage, rows
+        self.calls, self.buffers = [], []
+        self.learned = {}           # layer -> whether its gradient has been written once
+        self.label = ""
+
+    # ---- sizes
+
+    def tensor_size(self, layout, channels, positions):
+        """Reals of a tensor of the whole batch, lanes that nobody uses included."""
+        lanes = self.kernels.lanes
+        n = -(-self.batch // lanes) * lanes if layout == K.SAMPLES else self.batch
+        c = -(-channels // lanes) * lanes if layout == K.CHANNELS else channels
+        return n * c * positions
+
+    def size(self, edge, layout):
+        return self.tensor_size(layout, edge.channels, edge.positions)
+
+    def planes(self, layout, channels):
+        """Planes of vectors in a tensor of so many channels."""
+        return self.tensor_size(layout, channels, 1) // self.kernels.lanes
+
+    # ---- calls
+
+    def buffer(self, size):
+        """Memory for `size` reals."""
+        new = Buffer(max(1, size))
+        self.buffers.append(new)
+        return new
+
+    def call(self, kernel, *arguments):
+        """Appends a kernel call. Arguments are numbers, tuples of numbers, buffers, slots, or None for NULL."""
+        for argument in arguments:
+            for a in argument if isinstance(argument, list) else (argument,):
+                buffer = a.buffer if isinstance(a, Piece) else a
+                if isinstance(buffer, Buffer):
+                    buffer.first = len(self.calls) if buffer.first is None else buffer.first
+                    buffer.last = len(self.calls)
+        self.calls.append((self.label, kernel, arguments))
+
+    # ---- values
+
+    def value(self, edge, layout):
+        """The edge's value in `layout`, imported or reordered where it is not there yet."""
+        if layout not in edge.values:
+            n, c, s = self.batch, edge.channels, edge.positions
+            new = self.buffer(self.size(edge, layout))
+            if edge.source is not None:
+                self.call("import_tensor", layout, n, c, s, edge.source, self.rows, new)
+            else:
+                origin = edge.layout if K.PLAIN in (edge.layout, layout) else K.PLAIN
+                self.call("reorder", origin, layout, False, n, c, s, self.value(edge, origin), new)
+            edge.values[layout] = new
+        return edge.values[layout]
+
+    def new_value(self, edge, layout):
+        """Memory for the value that a stage makes."""
+        edge.layout = layout
+        edge.values[layout] = self.buffer(self.size(edge, layout))
+        return edge.values[layout]
+
+    def alias_value(self, edge, of, layout):
+        """The edge is another look at `of`."""
+        edge.layout = layout
+        edge.values[layout] = self.value(of, layout)
+        if of.uses == 1:
+            edge.activation = of.activation
+
+    # ---- parameters
+
+    def parameter(self, layer, name):
+        """Address of a parameter, or None where the layer has none of that name."""
+        p = layer._parameters.get(name)
+        return None if p is None else self.storage.address(p)
+
+    def gradient(self, layer, name):
+        """Address of a parameter's gradient, or None."""
+        p = layer._parameters.get(name)
+        return None if p is None else self.storage.gradient_address(p)
+
+    def learns(self, layer):
+        """Whether the layer's gradient is wanted."""
+        return self.training and any(p.maps.any() for p in layer._parameters.values()) and layer.trainable
+
+    def accumulates(self, layer):
+        """Whether a gradient adds to what an earlier use of a shared layer left."""
+        again = layer in self.learned
+        self.learned[layer] = True
+        return again
+
+    # ---- gradients
+
+    def new_gradient(self, edge, layout, fuses=True):
+        """Memory for a contribution to an edge's gradient: (buffer, activation to multiply by, value to take it at).
+
+        A kernel that cannot multiply passes `fuses=False`.
+        """
+        multiplied = fuses and edge.uses == 1
+        new = self.buffer(self.size(edge, layout))
+        edge.gradients.append(Gradient(new, layout, multiplied, True))
+        if multiplied and edge.activation != IDENTITY:
+            return new, edge.activation, self.value(edge, layout)
+        return new, IDENTITY, None
+
+    def pass_gradient(self, edge, dy, layout, multiplied=False):
+        """Contributes `dy` itself; `multiplied` says whether f' of the edge's producer is in it."""
+        if edge.needs_gradient:
+            edge.gradients.append(Gradient(dy, layout, multiplied, False))
+
+    def finished_gradient(self, edge, layout):
+        """The sum of all contributions, in `layout`, multiplied by f' of the producer's activation; None without any."""
+        parts = []
+        for g in edge.gradients:
+            if g.layout != layout:
+                for to in ([K.PLAIN, layout] if K.PLAIN not in (g.layout, layout) else [layout]):
+                    new = self.buffer(self.size(edge, to))
+                    self.call("reorder", g.layout, to, True, self.batch, edge.channels, edge.positions, g.buffer, new)
+                    g = Gradient(new, to, g.multiplied, True)
+            parts.append(g)
+        if not parts:
+            return None
+        total = parts[0]
+        if len(parts) > 1:
+            total = Gradient(self.buffer(self.size(edge, layout)), layout, False, True)
+            self.call("sum", self.size(edge, layout), [g.buffer for g in parts], total.buffer)
+        if edge.activation != IDENTITY and not total.multiplied:
+            y = self.value(edge, layout)
+            dx = total.buffer if total.exclusive else self.buffer(self.size(edge, layout))
+            self.call("activation_backward", edge.activation, self.size(edge, layout), total.buffer, y, dx)
+            return dx
+        return total.buffer
+
+
+# ---- stages ------------------------------------------------------------------------------------------------------
+
+
+def needed_nodes(graph, targets):
+    """The nodes that `targets` depend on, in order."""
+    needed, stack = set(targets), list(targets)
+    while stack:
+        for source in stack.pop().inputs:
+            if source not in needed:
+                needed.add(source)
+                stack.append(source)
+    return [node for node in graph.nodes if node in needed]
+
+
+def absorbed_by(node, consumers, targets):
+    """The activation and pooling nodes, or None, that can be part of the kernel of `node`."""
+
+    def follower(of, kind):
+        only = consumers[of][0] if len(consumers[of]) == 1 and of not in targets else None
+        return only if only is not None and isinstance(only.layer, kind) else None
+
+    activation = pool = None
+    if node.layer.fuses_activation:
+        last = node
+        if activation_code(node.layer.activation) == IDENTITY:
+            activation = follower(node, Activation)
+            last = activation or node
+        if isinstance(node.layer, Conv) and len(node.shape) <= 3:
+            pool = follower(last, MaxPool)
+    return activation, pool
+
+
+def build_stages(nodes, targets, sources):
+    """Stages in order, and the edge of each node that ends one. `sources` are the slots of input nodes."""
+    consumers = {node: [] for node in nodes}
+    for node in nodes:
+        for source in node.inputs:
+            consumers[source].append(node)
+    edges, stages, taken = {}, [], set()
+    for node in nodes:
+        if node in taken:
+            continue
+        if isinstance(node.layer, InputLayer):
+            edges[node] = Edge(node.shape, source=sources[node])
+            continue
+        activation, pool = absorbed_by(node, consumers, targets)
+        last = pool or activation or node
+        taken.update(n for n in (activation, pool) if n is not None)
+        code = activation.layer.code if activation else IDENTITY
+        if node.layer.fuses_activation and not activation:
+            code = activation_code(node.layer.activation)
+        if isinstance(node.layer, Activation):
+            code = node.layer.code
+        edges[last] = Edge(last.shape, activation=code)
+        inputs = [edges[source] for source in node.inputs]
+        for edge in inputs:
+            edge.uses += 1
+        stages.append(Stage(node.layer, inputs, edges[last], code, pool.layer if pool else None))
+    return stages, edges
+
+
+def choose_spatial_layout(nodes, kernels, batch, training):
+    """SAMPLES or CHANNELS, whichever wastes fewer lanes of the convolutions' work.
+
+    Lanes of samples are wasted by a batch that does not fill them, in every pass alike; lanes of channels by the filters
+    forward and backward_weights, and by the channels of the input in backward_data. Where both are full, CHANNELS needs
+    less memory at a time.
+    """
+    lanes = kernels.lanes
+
+    def waste(count):
+        return -(-count // lanes) * lanes / count
+
+    samples = channels = 0.0
+    for node in nodes:
+        if isinstance(node.layer, Conv):
+            inputs = node.inputs[0].shape[0]
+            work = prod(node.shape) * inputs / node.layer.groups * prod(node.layer.parameters(node.inputs[0].shape)["weight"].shape[2:])
+            groups = min(lanes / (node.layer.filters / node.layer.groups), node.layer.groups)
+            passes = [waste(node.layer.filters) * max(1.0, groups)] * (2 if training else 1)
+            if training and not isinstance(node.inputs[0].layer, InputLayer):
+                passes.append(waste(inputs) * max(1.0, groups))
+            samples += 1.15 * work * len(passes) * waste(batch)
+            channels += work * sum(passes)
+    return K.SAMPLES if samples < channels else K.CHANNELS
+
+
+# ---- the arena ---------------------------------------------------------------------------------------------------
+
+
+def place_buffers(buffers, real_size):
+    """Sets the offset of each buffer, in bytes; returns the bytes of the arena.
+
+    Largest first, each at the lowest place that is free as long as it lives. A vector of slack follows every buffer.
+    """
+    placed, total = [], 0
+    for buffer in sorted((b for b in buffers if b.first is not None), key=lambda b: -b.size):
+        size = -(-buffer.size * real_size // ALIGNMENT) * ALIGNMENT + ALIGNMENT
+        offset = 0
+        for begin, end, other in placed:
+            if other.first <= buffer.last and buffer.first <= other.last and begin < offset + size and offset < end:
+                offset = end
+        buffer.offset = offset
+        placed.append((offset, offset + size, buffer))
+        placed.sort(key=lambda p: p[0])
+        total = max(total, offset + size)
+    return total
+
+
+def described_layouts(kernel, arguments):
+    """The layouts among a call's arguments, in words."""
+    names = [LAYOUT_NAMES[arguments[i]] for i in LAYOUT_ARGUMENTS.get(kernel, ())]
+    return " -> ".join(dict.fromkeys(names))
+
+
+# ---- the plan ----------------------------------------------------------------------------------------------------
+
+
+class Plan:
+    """What a graph does with one batch, compiled.
+
+    Parameters
+    ----------
+    graph : Graph
+    storage : Storage
+        Where the parameters live.
+    kernels : pycnn._kernels.Kernels
+    batch : int
+    losses : dict of str to (Loss, float), optional
+        Output name -> loss and its weight.
+    gradients : bool
+        Whether to call the backward pass.
+    input_gradients : tuple of str
+        Inputs whose gradient is wanted.
+    optimizer : Optimizer, optional
+        Updates the parameters at the end; `clip` limits the norm of their gradient first.
+    outputs : tuple of str
+        Outputs whose value is wanted.
+
+    Attributes
+    ----------
+    control : numpy.ndarray
+        What the optimizer reads: ``[scale, lr, ...]``, and from `HYPER_SIZE` on the limit and the norm of the gradient.
+    results : numpy.ndarray
+        ``(losses + 1, 2)``: loss and correct predictions of each output, and their total.
+    arena_bytes : int
+    learned : list of Layer
+        Those whose gradient the plan computes.
+
+    Notes
+    -----
+    The arrays of `run`, in order: the inputs, rows of them (or None), the targets, class weights (or None), the wanted
+    outputs, the wanted input gradients.
+    """
+
+    def __init__(self, graph, storage, kernels, batch, *, losses=None, gradients=False, input_gradients=(), optimizer=None,
+                 clip=False, outputs=()):
+        losses = losses or {}
+        self.batch, self.kernels, self.storage = batch, kernels, storage
+        self.control = np.zeros(HYPER_SIZE + 2)
+        self.control[0] = 1.0
+        self.results = np.zeros((len(losses) + 1, 2))
+
+        count = len(graph.inputs)
+        slots = {"inputs": range(count), "rows": count, "targets": range(count + 1, count + 1 + len(losses))}
+        slots["class_weights"] = count + 1 + len(losses)
+        slots["outputs"] = range(slots["class_weights"] + 1, slots["class_weights"] + 1 + len(outputs))
+        slots["gradients"] = range(slots["outputs"].stop, slots["outputs"].stop + len(input_gradients))
+        self._written = frozenset([*slots["outputs"], *slots["gradients"]])
+
+        scored = {name: self._scored_node(graph.outputs[name], loss) for name, (loss, _) in losses.items()}
+        targets = list(dict.fromkeys([*scored.values(), *(graph.outputs[name] for name in outputs)]))
+        nodes = needed_nodes(graph, targets)
+        sources = {node: Slot(i) for node, i in zip(graph.inputs.values(), slots["inputs"])}
+        stages, edges = build_stages(nodes, set(targets), sources)
+        layout = choose_spatial_layout(nodes, kernels, batch, gradients)
+        b = Builder(kernels, batch, gradients, layout, storage, Slot(slots["rows"]))
+        self._mark_gradients(b, graph, stages, edges, input_gradients)
+
+        for stage in stages:
+            b.label = stage.layer.name
+            stage.layout = stage.layer.layout(b, stage)
+            stage.layer.forward(b, stage)
+        for name, slot in zip(outputs, slots["outputs"]):
+            b.label = name
+            self._export(b, edges[graph.outputs[name]], slot)
+        for i, (name, (loss, weight)) in enumerate(losses.items()):
+            b.label = name
+            self._call_loss(b, edges[scored[name]], loss, weight, Slot(slots["targets"][i]), Slot(slots["class_weights"]),
+                            self.results[i].ctypes.data)
+        if losses:
+            b.label = "total"
+            b.call("total_loss", len(losses), self.results.ctypes.data, self.results[-1].ctypes.data)
+        if gradients:
+            for stage in reversed(stages):
+                b.label = stage.layer.name
+                if stage.output.needs_gradient and stage.output.gradients:
+                    stage.layer.backward(b, stage, b.finished_gradient(stage.output, stage.layout))
+            for name, slot in zip(input_gradients, slots["gradients"]):
+                b.label = name
+                self._export_gradient(b, edges.get(graph.inputs[name]), slot)
+        self.learned = list(b.learned)
+        if optimizer is not None:
+            b.label = "update"
+            self._call_optimizer(b, optimizer, clip)
+        self._compile(b, slots["gradients"].stop)
+
+    @staticmethod
+    def _scored_node(node, loss):
+        """Where the loss takes hold: below a last Softmax, if it is one of scores."""
+        return node.inputs[0] if loss.on_scores and type(node.layer) is Softmax else node
+
+    @staticmethod
+    def _mark_gradients(b, graph, stages, edges, input_gradients):
+        for name in input_gradients:
+            if graph.inputs[name] in edges:
+                edges[graph.inputs[name]].needs_gradient = True
+        for stage in stages:
+            stage.output.needs_gradient = b.training and (b.learns(stage.layer) or any(x.needs_gradient for x in stage.inputs))
+
+    @staticmethod
+    def _export(b, edge, slot):
+        layout = edge.layout if edge.source is None else K.PLAIN
+        b.call("export_tensor", layout, b.batch, edge.channels, edge.positions, b.value(edge, layout), Slot(slot))
+
+    @staticmethod
+    def _export_gradient(b, edge, slot):
+        if edge is None or not edge.gradients:
+            return
+        layout = edge.gradients[0].layout
+        b.call("export_tensor", layout, b.batch, edge.channels, edge.positions, b.finished_gradient(edge, layout), Slot(slot))
+
+    @staticmethod
+    def _call_loss(b, edge, loss, weight, target, class_weights, result):
+        edge.uses += 1
+        y = b.value(edge, K.PLAIN)
+        dy = b.new_gradient(edge, K.PLAIN, fuses=False)[0] if edge.needs_gradient else None
+        loss.call(b, edge.shape, weight, y, target, class_weights, dy, result)
+
+    def _call_optimizer(self, b, optimizer, clip):
+        ranges = [r for layer in self.learned for p in layer._parameters.values() for r in p.trainable_ranges()]
+        if not ranges:
+            return
+        hyper, storage = self.control.ctypes.data, self.storage
+        if clip:
+            limit = hyper + 8 * HYPER_SIZE
+            b.call("clip_norm", sorted(ranges), limit, storage.gradients_address, hyper, limit + 8)
+        b.call(optimizer.kernel, sorted(ranges), hyper, self.results[-1].ctypes.data, storage.values_address,
+               storage.gradients_address, *(storage.state_address(name) for name in optimizer.state))
+
+    def _compile(self, b, slot_count):
+        self.arena_bytes = place_buffers(b.buffers, self.kernels.real_size)
+        self._arena = aligned_vector(self.arena_bytes, np.uint8)
+        base, real_size = self._arena.ctypes.data, self.kernels.real_size
+        self.program = K.Program(self.kernels, slot_count)
+
+        def resolve(a):
+            if isinstance(a, Buffer):
+                return base + a.offset
+            if isinstance(a, Piece):
+                return base + a.buffer.offset + a.begin * real_size
+            if isinstance(a, Slot):
+                return self.program.slot(a.number)
+            if isinstance(a, list):
+                return [resolve(x) for x in a]
+            return 0 if a is None else a
+
+        for _, kernel, arguments in b.calls:
+            getattr(self.program, kernel)(*map(resolve, arguments))
+        self._steps = [(label, kernel, described_layouts(kernel, arguments)) for label, kernel, arguments in b.calls]
+
+    def run(self, arrays):
+        """Runs all steps on the caller's arrays, in the order of the slots; None for one that is not there."""
+        self.program.run(arrays, threads=config.get_num_threads(), outputs=self._written)
+
+    def __str__(self):
+        """The steps in order, and the bytes of the arena."""
+        kinds = Counter(kernel for _, kernel, _ in self._steps)
+        lines = [f"batch {self.batch}, {self.kernels.isa}, {self.kernels.lanes} lanes: {len(self._steps)} steps "
+                 f"({sum(kinds[k] for k in ('reorder', 'import_tensor', 'export_tensor'))} of them reorders), "
+                 f"arena {self.arena_bytes:,} bytes"]
+        width = max((len(label) for label, _, _ in self._steps), default=0)
+        for i, (label, kernel, layouts) in enumerate(self._steps):
+            lines.append(f"{i:4d}  {label:{width}s}  {kernel:22s}  {self.program.tasks(i):4d} tasks  {layouts}".rstrip())
+        return "\n".join(lines)

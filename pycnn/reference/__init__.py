@@ -1,0 +1,56 @@
+"""Every kernel once more in plain NumPy, written for the reader: what tests and benchmarks compare with.
+
+Tensors are ``(N, C, *S)``: samples, channels, and one, two or three spatial axes, as in ``(N, C, L)``,
+``(N, C, H, W)`` and ``(N, C, D, H, W)``. Every function works in the dtype that it is given.
+
+In the equations n is a sample, k an output channel, c an input channel; q is a position of the output, t a
+tap of the kernel and p a position of the input. The last three count along every spatial axis at once.
+Whatever slides a kernel or a window over a tensor loops over its taps, and treats all positions of a tap in
+one NumPy expression.
+"""
+
+# ruff: noqa: F401
+
+from .conv import (
+    conv_backward_data,
+    conv_backward_weights,
+    conv_forward,
+    conv_transpose_backward_data,
+    conv_transpose_backward_weights,
+    conv_transpose_forward,
+    dense_backward_data,
+    dense_backward_weights,
+    dense_forward,
+)
+from .elementwise import (
+    activation_backward,
+    activation_forward,
+    add,
+    add_backward,
+    concat,
+    concat_backward,
+    log_softmax,
+    log_softmax_backward,
+    multiply,
+    multiply_backward,
+    softmax,
+    softmax_backward,
+)
+from .geometry import conv_output_shape, conv_transpose_output_shape, pool_output_shape, resolve_padding
+from .losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    mean_squared_error,
+    softmax_cross_entropy,
+)
+from .optimizers import adam_update, rmsprop_update, sgd_update
+from .pooling import (
+    avg_pool_backward,
+    avg_pool_forward,
+    global_avg_pool_backward,
+    global_avg_pool_forward,
+    global_max_pool_backward,
+    global_max_pool_forward,
+    max_pool_backward,
+    max_pool_forward,
+)

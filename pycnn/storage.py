@@ -1,0 +1,96 @@
+"""Where the parameters of a network live: one flat vector, and beside it their gradients and the optimizer's state."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .layers.base import Parameter
+
+ALIGNMENT = 64      # bytes; every parameter begins on a cache line
+
+
+def aligned_vector(size, dtype):
+    """A vector of zeros that begins on a cache line, with one vector register of slack behind it."""
+    dtype = np.dtype(dtype)
+    memory = np.zeros(size * dtype.itemsize + 2 * ALIGNMENT, np.uint8)
+    begin = -memory.ctypes.data % ALIGNMENT
+    return memory[begin : begin + size * dtype.itemsize].view(dtype)
+
+
+class Storage:
+    """The flat vectors of a network's parameters.
+
+    Parameters
+    ----------
+    layers : dict of str to (Layer, dict of str to ParameterSpec)
+    dtype : numpy dtype
+        float32 or float64.
+
+    Attributes
+    ----------
+    parameters : dict of str to Parameter
+        By names such as ``"C1/weight"``.
+    values : numpy.ndarray
+        All parameters, one after the other.
+    version : int
+        Changes whenever a trainable flag does.
+    """
+
+    def __init__(self, layers, dtype):
+        self.dtype = np.dtype(dtype)
+        self.version = 0
+        self.parameters: dict[str, Parameter] = {}
+        step = ALIGNMENT // self.dtype.itemsize
+        size = 0
+        for name, (layer, specs) in layers.items():
+            for kind, spec in specs.items():
+                maps = np.ones(spec.shape[0], bool)
+                parameter = Parameter(f"{name}/{kind}", tuple(spec.shape), self, size, maps)
+                self.parameters[parameter.name] = parameter
+                size += -(-parameter.size // step) * step
+        self.values = aligned_vector(size, self.dtype)
+        self._gradients = None
+        self._state: dict[str, np.ndarray] = {}
+        for name, (layer, specs) in layers.items():
+            layer._parameters = {kind: self.parameters[f"{name}/{kind}"] for kind in specs}
+
+    @property
+    def gradients(self):
+        """The gradients of all parameters, made when first asked for."""
+        if self._gradients is None:
+            self._gradients = aligned_vector(len(self.values), self.dtype)
+        return self._gradients
+
+    def state(self, name):
+        """A vector of the optimizer's, zero at first."""
+        if name not in self._state:
+            self._state[name] = aligned_vector(len(self.values), self.dtype)
+        return self._state[name]
+
+    def reset_state(self):
+        """Sets the optimizer's vectors to zero."""
+        for vector in self._state.values():
+            vector[:] = 0
+
+    def piece(self, vector, parameter):
+        """The part of a flat vector that belongs to a parameter, in its shape."""
+        return vector[parameter.offset : parameter.offset + parameter.size].reshape(parameter.shape)
+
+    # ---- addresses, for a plan
+
+    @property
+    def values_address(self):
+        return self.values.ctypes.data
+
+    @property
+    def gradients_address(self):
+        return self.gradients.ctypes.data
+
+    def state_address(self, name):
+        return self.state(name).ctypes.data
+
+    def address(self, parameter):
+        return self.values_address + parameter.offset * self.dtype.itemsize
+
+    def gradient_address(self, parameter):
+        return self.gradients_address + parameter.offset * self.dtype.itemsize
