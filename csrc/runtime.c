@@ -6,6 +6,8 @@
 
 #ifdef _OPENMP
 #include <omp.h>
+#include <sched.h>
+#include <stdatomic.h>
 #endif
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -86,10 +88,11 @@ static void restore_denormals(int mode) { (void)mode; }
 
 /* ---- running ---------------------------------------------------------------------------------------------------- */
 
-/* The share of thread `t`: the same tasks in every step, so that what it wrote is still in its cache. */
+/* The share of thread `t`: the same tasks in every step, so that what it wrote is still in its cache. The first thread has
+   the only task of a step with one. */
 static void run_share(const pycnn_step *s, int t, int threads, void *scratch)
 {
-    int64_t begin = s->tasks * t / threads, end = s->tasks * (t + 1) / threads;
+    int64_t begin = (s->tasks * t + threads - 1) / threads, end = (s->tasks * (t + 1) + threads - 1) / threads;
     if (begin < end) s->run(s->args, begin, end, scratch);
 }
 
@@ -100,6 +103,36 @@ static void run_alone(const pycnn_step *steps, int64_t count, void *scratch)
         if (steps[i].tasks) steps[i].run(steps[i].args, 0, steps[i].tasks, scratch);
     restore_denormals(mode);
 }
+
+#ifdef _OPENMP
+/* Where the threads of a team wait for each other between steps, unless both are the first thread's alone. Short waits spin; on a machine that others use too, the
+   thread we wait for may not be running, and then spinning longer would only keep it from its core. */
+typedef struct { _Alignas(64) atomic_int waiting; _Alignas(64) atomic_int round; } barrier;
+
+enum { SPINS = 2000 };
+
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void wait_for_team(barrier *b, int team)
+{
+    const int round = atomic_load_explicit(&b->round, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&b->waiting, 1, memory_order_acq_rel) == team - 1) {
+        atomic_store_explicit(&b->waiting, 0, memory_order_relaxed);
+        atomic_store_explicit(&b->round, round + 1, memory_order_release);
+        return;
+    }
+    for (int spins = 0; atomic_load_explicit(&b->round, memory_order_acquire) == round; spins++)
+        if (spins < SPINS) relax();
+        else sched_yield();
+}
+#endif
 
 void pycnn_run(const pycnn_step *steps, int64_t count, int threads, void *scratch, size_t scratch_per_thread)
 {
@@ -112,6 +145,7 @@ void pycnn_run(const pycnn_step *steps, int64_t count, int threads, void *scratc
         return;
     }
 #ifdef _OPENMP
+    barrier after_step = {0};
 #pragma omp parallel num_threads(threads)
     {
         int t = omp_get_thread_num(), team = omp_get_num_threads();
@@ -119,7 +153,8 @@ void pycnn_run(const pycnn_step *steps, int64_t count, int threads, void *scratc
         __auto_type mode = flush_denormals();
         for (int64_t i = 0; i < count; i++) {
             run_share(&steps[i], t, team, mine);
-#pragma omp barrier
+            const int together = steps[i].tasks > 1 || (i + 1 < count && steps[i + 1].tasks > 1);
+            if (together && team > 1) wait_for_team(&after_step, team);
         }
         restore_denormals(mode);
     }

@@ -331,9 +331,8 @@ def _transposed_convolution(x_shape, w_shape, stride, padding, output_padding, d
     if c != c_weights:
         raise ValueError(f"weights {w_shape} read {c_weights} channels; the input has {c}")
     stride, dilation = shapes.per_axis(stride, rank, "stride"), shapes.per_axis(dilation, rank, "dilation")
-    padding = shapes.transposed_padding(padding, size, kernel, stride, dilation, output_padding)
     out = shapes.conv_transpose_output_shape(size, kernel, stride, padding, dilation, output_padding)
-    before = tuple(b for b, _ in padding)
+    before = tuple(b for b, _ in shapes.transposed_padding(padding, size, kernel, stride, dilation, output_padding))
     conv = _Convolution(n, k_group * groups, c, groups, out, tuple(size), tuple(kernel), stride, dilation, before)
     shapes.check_size(conv.x_shape, "the output")
     return conv

@@ -12,8 +12,7 @@ from itertools import islice
 import numpy as np
 
 from .callbacks import Callback, Checkpoint
-from .losses import get_loss
-from .optimizers import SGD, get_optimizer
+from .optimizers import SGD, finite, get_optimizer
 from .shapes import as_tensor, integer
 
 REFRESH_SECONDS = 0.1   # between two updates of the progress bar
@@ -159,10 +158,12 @@ def evaluate(net, x, y=None, *, loss="cross_entropy", batch_size=256, class_weig
     net.optimizer = kept
     bar = Progress(verbose, net)
     bar.begin("evaluate", data.samples)
+    sums = Sums(trainer)
     try:
-        return evaluated(trainer, data, bar)
+        evaluated(trainer, data, sums, bar)
     finally:
-        bar.end()
+        bar.end(sums)
+    return sums.metrics()
 
 
 def train_on_batch(net, x, y, *, loss="cross_entropy", optimizer=None, class_weight=None, loss_weights=None, clip_norm=None):
@@ -195,10 +196,11 @@ def train_on_batch(net, x, y, *, loss="cross_entropy", optimizer=None, class_wei
         optimizer = last
     weights = class_weights(net, loss, class_weight)
     trainer = net.trainer(loss, optimizer, loss_weights=loss_weights, class_weights=weights, clip_norm=clip_norm)
-    sums = Sums(trainer)
-    total = sums.add(trainer.step(xs, ys), len(xs[0]))
+    sums, results = Sums(trainer), trainer.step(xs, ys).tolist()
+    total = total_loss(results)
     if not math.isfinite(total):
         raise TrainingDiverged(f"the loss is {total}; the parameters are as before this batch")
+    sums.add(results, len(xs[0]))
     return sums.metrics()
 
 
@@ -236,7 +238,7 @@ def checked_batch(net, x, y, loss):
 
 def check_repeatable(data, epochs, what):
     """ValueError for a generator that would have to serve several epochs."""
-    if epochs > 1 and isinstance(data, BatchData) and iter(data.source) is data.source:
+    if epochs > 1 and isinstance(data, BatchData) and hasattr(data.source, "__next__"):
         raise ValueError(f"{what} is a generator, which serves one epoch only, not {epochs}; pass arrays or an iterable that "
                          f"can be iterated anew, such as a list or a DataLoader")
 
@@ -245,7 +247,7 @@ def class_weights(net, loss, weights):
     """fit's `class_weight` as an array with a value for each class, or None."""
     if weights is None:
         return None
-    classes = {net.output_shapes[name][0] for name, of in net.losses_by_output(loss).items() if of.labels}
+    classes = {net.output_shapes[name][0] for name, of in net._losses(loss).items() if of.labels}
     if len(classes) != 1:
         raise ValueError("class_weight needs cross-entropy, with the same number of classes at every output that has it")
     (count,) = classes
@@ -255,7 +257,7 @@ def class_weights(net, loss, weights):
     for label, weight in weights.items():
         if not 0 <= integer(label, "a class of class_weight") < count:
             raise ValueError(f"class_weight: there is no class {label}; they are 0 to {count - 1}")
-        values[label] = weight
+        values[label] = finite(weight, f"class_weight of class {label}")
     return values
 
 
@@ -265,6 +267,10 @@ class ArrayData:
     def __init__(self, xs, ys, batch_size, shuffle, augment):
         self.xs, self.ys, self.samples = xs, ys, len(xs[0])
         self.batch_size, self.shuffle, self.augment = batch_size, shuffle, augment
+
+    def described(self):
+        """The data in words."""
+        return f"{self.samples} samples in batches of {self.batch_size}"
 
     def order(self, rng):
         """The rows in the order of a new epoch."""
@@ -294,6 +300,9 @@ class BatchData:
 
     def __init__(self, net, source, loss, augment):
         self.net, self.source, self.loss, self.augment = net, source, loss, augment
+
+    def described(self):
+        return "batches of an iterable"
 
     def order(self, rng):
         return None
@@ -345,17 +354,11 @@ class Sums:
         self._positions = [math.prod(shapes[n][1:]) if of.labels else 0 for n, (of, _) in trainer.losses.items()]
 
     def add(self, results, samples):
-        """Adds what the trainer returned for a batch; returns the batch's loss, adding nothing if it is not finite."""
-        results = results.tolist()
-        total = 0.0
-        for loss, _ in results:
-            total += loss
-        if math.isfinite(total):
-            for sums, (loss, right) in zip(self.outputs, results):
-                sums[0] += loss * samples
-                sums[1] += right
-            self.samples += samples
-        return total
+        """Adds what the trainer returned for a batch."""
+        for sums, (loss, right) in zip(self.outputs, results):
+            sums[0] += loss * samples
+            sums[1] += right
+        self.samples += samples
 
     def names(self):
         """The keys of `metrics`."""
@@ -377,18 +380,18 @@ class Sums:
         return {name: values[name] for name in self.names()}
 
 
-def evaluated(trainer, data, bar=None):
-    """Loss and accuracy over all batches of the data."""
-    sums = Sums(trainer)
+def total_loss(results):
+    """The loss of a batch, from what the trainer returned for it."""
+    return sum(loss for loss, _ in results)
+
+
+def evaluated(trainer, data, sums, bar=None):
+    """Adds losses and right predictions over all batches of the data to `sums`, and returns them."""
     for xs, ys, count in data.slices():
-        results = trainer.evaluate(xs, ys)
-        total = sums.add(results, count)
-        if not math.isfinite(total):
-            sums.outputs = [[math.nan, right] for _, right in sums.outputs]
-            sums.samples += count
+        sums.add(trainer.evaluate(xs, ys).tolist(), count)
         if bar is not None and time.perf_counter() >= bar.due:
             bar.show(sums)
-    return sums.metrics()
+    return sums
 
 
 class Progress:
@@ -402,38 +405,44 @@ class Progress:
 
     def __init__(self, verbose, net):
         self._on = verbose == 1
-        self._unit = " images" if any(len(shape) >= 3 for shape in net.input_shapes.values()) else " samples"
+        self.unit = " images" if any(len(shape) >= 3 for shape in net.input_shapes.values()) else " samples"
         self.due = math.inf
+        self._last = None
 
     def begin(self, title, samples, done=0):
         """A new bar that counts to `samples`, `done` of them counted already."""
         if self._on:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=samples, initial=done, desc=title, unit=self._unit, unit_scale=True, leave=False)
-            self._begun = self.due = time.perf_counter()
+            self._bar = tqdm(total=samples, initial=done, desc=title, unit=self.unit, unit_scale=True, leave=False)
+            self._title, self._begun = title, time.perf_counter()
+            self.due = self._begun + REFRESH_SECONDS
 
-    def show(self, sums):
+    def show(self, sums, metrics=None):
         """Shows how far it has come, and what the figures are."""
         self._bar.n = sums.samples
-        self._bar.set_postfix_str(described(sums.metrics()))
+        self._bar.set_postfix_str(described(metrics or sums.metrics()))
         self.due = time.perf_counter() + REFRESH_SECONDS
 
-    def end(self, metrics=None, samples=None, last=True):
-        """Takes the bar away, or leaves it with the given figures: the last one, and those that took long."""
-        if not self._on:
-            return
-        if metrics is not None:
-            self._bar.n = samples
-            self._bar.set_postfix_str(described(metrics))
-            self._bar.leave = last or time.perf_counter() - self._begun >= LASTING_SECONDS
-        self._bar.close()
-        self.due = math.inf
+    def end(self, sums, metrics=None):
+        """Leaves the bar with the final figures if it took long, and takes it away if not, or without figures."""
+        if self._on:
+            self._bar.leave = metrics is not None and time.perf_counter() - self._begun >= LASTING_SECONDS
+            if metrics is not None:
+                self.show(sums, metrics)
+                self._last = None if self._bar.leave else f"{self._title}: {described(metrics)}"
+            self._bar.close()
+            self.due = math.inf
+
+    def close(self):
+        """Writes the figures of the last bar, if it was taken away."""
+        if self._last:
+            print(self._last, file=sys.stderr)
 
 
 def described(metrics):
     """Losses and accuracies in words."""
-    return ", ".join(f"{key} {value:.4f}" for key, value in metrics.items() if key not in ("lr", "seconds"))
+    return ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
 
 
 # ---- the loop --------------------------------------------------------------------------------------------------------
@@ -482,10 +491,12 @@ class Run:
 
     def _restore(self, saved):
         """Takes up the state of an earlier run, or with an empty one the beginning."""
+        if saved:
+            self._check_resumable(saved)
         self._finished, self.batch = saved.get("epoch", 0), saved.get("batch", 0)
         self.epoch = self._finished
-        self.history = History(saved.get("history", {}), saved.get("epochs", []))
-        self.history = History({key: list(values) for key, values in self.history.items()}, self.history.epoch)
+        lists = saved.get("history", {})
+        self.history = History({key: list(values) for key, values in lists.items()}, saved.get("epochs", ()))
         self._sums = Sums(self._trainer, saved.get("sums"))
         self._seconds = saved.get("seconds", 0.0)
         if saved:
@@ -495,6 +506,14 @@ class Run:
         for name, callback in zip(self._callback_names(), self._callbacks):
             callback.restore(memories.get(name, {}))
 
+    def _check_resumable(self, saved):
+        if saved["metrics"] != self.metrics:
+            raise ValueError(f"the training to resume has the figures {', '.join(saved['metrics'])}, this one "
+                             f"{', '.join(self.metrics)}; give it the same loss and validation_data")
+        if saved["batch"] and saved["data"] != self._data.described():
+            raise ValueError(f"the training to resume stopped in the midst of an epoch of {saved['data']}, this one has "
+                             f"{self._data.described()}")
+
     def _callback_names(self):
         """The class of each callback, numbered where it comes again."""
         kinds = [type(c).__name__ for c in self._callbacks]
@@ -503,7 +522,7 @@ class Run:
     def _record(self):
         """Writes into the network's training state all that a resumed run needs."""
         self.net.training_state["fit"] = {
-            "epoch": self._finished, "batch": self.batch, "seconds": self._seconds,
+            "metrics": self.metrics, "data": self._data.described(), "epoch": self._finished, "batch": self.batch, "seconds": self._seconds,
             "sums": {"outputs": [list(pair) for pair in self._sums.outputs], "samples": self._sums.samples},
             "random_state": state_of(self._rng), "order_state": self._order_state,
             "history": {key: list(values) for key, values in self.history.items()}, "epochs": list(self.history.epoch),
@@ -527,6 +546,7 @@ class Run:
         except KeyboardInterrupt:
             self.history.interrupted = True
         finally:
+            self._progress.close()
             self._record()
             self._call("on_train_end")
         return self.history
@@ -537,19 +557,20 @@ class Run:
         order = self._begin_order()
         title = f"epoch {self.epoch}/{self.epochs}"
         self._progress.begin(title, self._data.samples, self._sums.samples)
-        begun, logs, samples = time.perf_counter() - self._seconds, None, None
+        begun, logs = time.perf_counter() - self._seconds, None
         try:
             self._train_batches(order, begun)
-            samples = self._sums.samples
             logs = self._sums.metrics()
             if self._validation is not None:
-                logs.update((f"val_{name}", value) for name, value in evaluated(self._trainer, self._validation).items())
+                tried = evaluated(self._trainer, self._validation, Sums(self._trainer))
+                logs.update((f"val_{name}", value) for name, value in tried.metrics().items())
         finally:
-            self._progress.end(logs, samples, self.epoch == self.epochs)
-        logs.update(lr=self.optimizer.lr, seconds=time.perf_counter() - begun)
+            self._progress.end(self._sums, logs)
+        seconds = time.perf_counter() - begun
         if self._verbose == 2:
-            print(f"{title}: {described(logs)}, {logs['seconds']:.2f} s, {samples / logs['seconds']:,.0f}"
-                  f"{self._progress.unit}/s", flush=True)
+            print(f"{title}: {described(logs)}, {seconds:.2f} s, {self._sums.samples / seconds:,.0f}{self._progress.unit}/s",
+                  flush=True)
+        logs.update(lr=self.optimizer.lr, seconds=seconds)
         self._finish_epoch(logs)
 
     def _begin_order(self):
@@ -562,9 +583,11 @@ class Run:
     def _train_batches(self, order, begun):
         step, sums, progress, clock = self._trainer.step, self._sums, self._progress, time.perf_counter
         for xs, ys, rows, count in self._data.batches(order, self._rng, self.batch):
-            self.batch_loss = sums.add(step(xs, ys, rows), count)
+            results = step(xs, ys, rows).tolist()
+            self.batch_loss = total_loss(results)
             if not math.isfinite(self.batch_loss):
                 raise self._diverged()
+            sums.add(results, count)
             self.batch += 1
             now = clock()
             self._seconds = now - begun

@@ -447,7 +447,7 @@ def test_concat_and_its_gradient_are_those_of_numpy(sizes, axis, dtype, rng):
 def assert_losses_agree(actual, expected):
     """(loss, gradient) pairs, of means of numbers of the order of one: the gradient is compared with its largest."""
     (loss, gradient), (right, right_gradient) = actual, expected
-    eps = np.finfo(gradient.dtype).eps
+    eps = float(np.finfo(gradient.dtype).eps)
     assert isinstance(loss, float)
     assert loss == pytest.approx(right, rel=16 * eps)
     assert gradient.shape == right_gradient.shape
