@@ -62,6 +62,7 @@ __all__ = [
 RANKS = (3, 4, 5)
 FEW_CHANNELS = 4
 ALIGNMENT = 64
+BYTES_WORTH_SHARING = 2**19  # a program with less memory is over before a second thread is awake
 
 # ---- programs --------------------------------------------------------------------------------------------------------
 
@@ -184,9 +185,8 @@ def _run(function, parameters, lay_out, dtype, arrays, results):
         prepared = _Prepared(kernels, len(arrays) + len(results))
         lay_out(prepared)
     out = [np.empty(shape, of) for shape, of in results]
-    prepared.program.run(
-        [*arrays, *out], threads=config.get_num_threads(), outputs=range(len(arrays), len(arrays) + len(out))
-    )
+    threads = config.get_num_threads() if prepared.nbytes >= BYTES_WORTH_SHARING else 1
+    prepared.program.run([*arrays, *out], threads=threads, outputs=range(len(arrays), len(arrays) + len(out)))
     _cache.put(key, prepared)
     return out
 

@@ -35,7 +35,7 @@ INLINE int prepare(pycnn_step *step, pycnn_run_tasks *run, int64_t tasks, size_t
     return PYCNN_OK;
 }
 
-#define FLOPS_PER_TASK 2e6              /* enough work to pay for handing it to a thread */
+#define FLOPS_PER_TASK 5e5              /* enough work to pay for handing it to a thread */
 #define MOST_TASKS 256
 
 #define PREPARE(step, run, tasks, scratch, args) prepare(step, run, tasks, scratch, &(args), sizeof(args))
