@@ -64,7 +64,7 @@ def main(argv=None):
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         return FAILED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (a command ends with a line, whatever happened)
         if args.verbose == 2:
             traceback.print_exc()
         text = " ".join(str(error).split()) or type(error).__name__
@@ -199,7 +199,8 @@ def write_figure(args, net, history, x, y, result):
     """Writes MODEL.png; returns its path, or None where matplotlib is missing."""
     title = f"{args.model} on {result['data']}: {result['test_accuracy']:.2%} of the test images right"
     try:
-        figure = training_figure(net, history, x, y, class_names=class_names(result["data"]), title=title)
+        names = class_names(result["data"])
+        figure = training_figure(net, history, x, y, class_names=names, title=title, held_out="test")
     except ImportError as error:
         print(f"no picture: {error}", file=sys.stderr)
         return None

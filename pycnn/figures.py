@@ -9,21 +9,23 @@ import numpy as np
 FILTERS_SHOWN = 64
 
 
-def training_figure(net, history, x, labels, *, class_names=None, title=None):
-    """Curves of the training, the confusion matrix, and the first layer's filters.
+def training_figure(net, history, x, labels, *, class_names=None, title=None, held_out="validation"):
+    """Curves of the training, the confusion matrix, and the filters of the first two-dimensional convolution.
 
     Parameters
     ----------
     net : Network
         With one output of scores ``(classes,)``.
     history : History
-        What `fit` returned; its lists may be empty.
+        What `fit` returned; there are no curves where it is empty.
     x : array (N, *shape), or list or dict of array
         Inputs of the confusion matrix.
     labels : array of int (N,)
     class_names : list of str, optional
         By default the numbers of the classes.
     title : str, optional
+    held_out : str
+        What the curves call the data that the network was tried on after each epoch.
 
     Returns
     -------
@@ -40,13 +42,18 @@ def training_figure(net, history, x, labels, *, class_names=None, title=None):
     except ImportError:
         raise ImportError("figures need matplotlib: pip install pycnn[plot]") from None
     filters = first_filters(net)
-    figure = Figure(figsize=(17 if filters is not None else 12, 6), layout="constrained")
-    parts = figure.subfigures(1, 3 if filters is not None else 2, width_ratios=[5, 7, 5][: 3 if filters is not None else 2])
-    draw_curves(parts[0], history)
-    confusion = confusion_matrix(np.asarray(labels), net.predict(x).argmax(1), net.output_shapes[net.output_names[0]][0])
-    draw_confusion(parts[1], confusion, class_names or [str(i) for i in range(len(confusion))])
-    if filters is not None:
-        draw_filters(parts[2], *filters)
+    widths = {"curves": 5 if history.epoch else 0, "confusion": 7, "filters": 5 if filters is not None else 0}
+    widths = {name: width for name, width in widths.items() if width}
+    figure = Figure(figsize=(sum(widths.values()), 6), layout="constrained")
+    row = figure.subfigures(1, len(widths), width_ratios=list(widths.values()), squeeze=False)[0]
+    parts = dict(zip(widths, row))
+    if "curves" in parts:
+        draw_curves(parts["curves"], history, held_out)
+    classes = net.output_shapes[net.output_names[0]][0]
+    confusion = confusion_matrix(np.asarray(labels), net.predict(x).argmax(1), classes)
+    draw_confusion(parts["confusion"], confusion, class_names or [str(i) for i in range(classes)])
+    if "filters" in parts:
+        draw_filters(parts["filters"], *filters)
     if title:
         figure.suptitle(title, fontsize=15)
     return figure
@@ -66,21 +73,21 @@ def first_filters(net):
     return None
 
 
-def draw_curves(part, history):
+def draw_curves(part, history, held_out):
     """Loss and, where there is one, accuracy of each epoch."""
-    kinds = [kind for kind in ("loss", "accuracy") if kind in history] or ["loss"]
+    kinds = [kind for kind in ("loss", "accuracy") if kind in history]
     for axes, kind in zip(np.atleast_1d(part.subplots(len(kinds), 1, sharex=True)), kinds):
         marker = "o" if len(history.epoch) < 15 else None
-        for key, label in ((kind, "training"), (f"val_{kind}", "validation")):
+        for key, label in ((kind, "training"), (f"val_{kind}", held_out)):
             if key in history:
                 axes.plot(history.epoch, history[key], label=label, marker=marker, markersize=3)
-        if kind in history and kind == "loss" and min(history[kind]) > 0:
+        if kind == "loss" and min(history[kind]) > 0:
             axes.set_yscale("log")
         axes.set_title(kind.capitalize())
         axes.grid(alpha=0.3)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend()
+        axes.legend()
     axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def draw_confusion(part, confusion, names):
@@ -104,20 +111,27 @@ def draw_confusion(part, confusion, names):
 
 
 def draw_filters(part, name, weight):
-    """A sheet of filters: in colour where there are three channels, else one picture for each filter and channel."""
+    """A sheet of filters: in colour where there are three channels, else one tile for each filter and channel."""
     colour = weight.shape[1] == 3
     tiles = weight.transpose(0, 2, 3, 1) if colour else weight.reshape(-1, *weight.shape[2:])
     shown = tiles[:FILTERS_SHOWN]
     limit = float(np.abs(shown).max()) or 1.0
-    columns = math.ceil(math.sqrt(len(shown)))
-    rows = math.ceil(len(shown) / columns)
-    grid = part.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for i, (axes, tile) in enumerate(zip(grid.flat, shown)):
-        picture = tile / (2 * limit) + 0.5 if colour else tile
-        axes.imshow(picture, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        if len(shown) <= 16:
-            axes.set_title(str(i), fontsize=9)
-    part.suptitle(f"Filters of {name}: {'x'.join(map(str, weight.shape[2:]))}" + (
-        f", {len(shown)} of {len(tiles)}" if len(shown) < len(tiles) else "") + ("" if colour else ", red +, blue \N{MINUS SIGN}"))
+    axes = part.subplots()
+    axes.axis("off")
+    picture = axes.imshow(sheet(shown / (2 * limit) + 0.5 if colour else shown), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    if not colour:
+        part.colorbar(picture, ax=axes, orientation="horizontal", shrink=0.6, pad=0.03, label="weight")
+    count = f"{len(shown)} of {len(tiles)}" if len(shown) < len(tiles) else str(len(tiles))
+    axes.set_title(f"{name}: {count} filters {'x'.join(map(str, weight.shape[2:]))}")
+
+
+def sheet(tiles):
+    """Tiles ``(T, R, S)`` or ``(T, R, S, 3)`` side by side in a nearly square picture, with empty (or white) lines between."""
+    count, rows, columns, *channels = tiles.shape
+    across = math.ceil(math.sqrt(count))
+    down = math.ceil(count / across)
+    picture = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1, *channels), 1.0 if channels else np.nan)
+    for i, tile in enumerate(tiles):
+        top, left = i // across * (rows + 1), i % across * (columns + 1)
+        picture[top : top + rows, left : left + columns] = tile
+    return picture

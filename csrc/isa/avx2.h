@@ -59,6 +59,11 @@ INLINE vmask vunordered(vec a, vec b) { return (vmask)MM(cmp)(a, b, _CMP_UNORD_Q
 INLINE vmask iveq(ivec a, ivec b) { return (vmask)(a == b); }
 INLINE vmask mask_or(vmask a, vmask b) { return a | b; }
 INLINE vmask mask_andnot(vmask a, vmask b) { return a & ~b; }
+/* a > best, or a alone is NaN. */
+INLINE vmask vbeats(vec a, vec best)
+{
+    return mask_andnot((vmask)MM(cmp)(a, best, _CMP_NLE_UQ), vunordered(best, best));
+}
 INLINE vec vselect(vmask m, vec yes, vec no) { return MM(blendv)(no, yes, (vec)m); }
 INLINE ivec ivselect(vmask m, ivec yes, ivec no) { return (m & yes) | (~m & no); }
 INLINE ivec ivload(const lane_int *p) { return (ivec)_mm256_loadu_si256((const __m256i *)p); }

@@ -54,6 +54,11 @@ INLINE vmask vunordered(vec a, vec b) { return MMCMP(cmp)(a, b, _CMP_UNORD_Q); }
 INLINE vmask iveq(ivec a, ivec b) { return MMICMP(cmpeq)((__m512i)a, (__m512i)b); }
 INLINE vmask mask_or(vmask a, vmask b) { return (vmask)(a | b); }
 INLINE vmask mask_andnot(vmask a, vmask b) { return (vmask)(a & ~b); }
+/* a > best, or a alone is NaN. */
+INLINE vmask vbeats(vec a, vec best)
+{
+    return mask_andnot(MMCMP(cmp)(a, best, _CMP_NLE_UQ), vunordered(best, best));
+}
 INLINE vec vselect(vmask m, vec yes, vec no) { return MM(mask_blend)(m, no, yes); }
 INLINE ivec ivselect(vmask m, ivec yes, ivec no) { return (ivec)MMI(mask_blend)(m, (__m512i)no, (__m512i)yes); }
 INLINE ivec ivload(const lane_int *p) { return (ivec)_mm512_loadu_si512(p); }

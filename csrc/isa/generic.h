@@ -58,6 +58,8 @@ INLINE vmask vunordered(vec a, vec b) { return (vmask)(a != a) | (vmask)(b != b)
 INLINE vmask iveq(ivec a, ivec b) { return (vmask)(a == b); }
 INLINE vmask mask_or(vmask a, vmask b) { return a | b; }
 INLINE vmask mask_andnot(vmask a, vmask b) { return a & ~b; }
+/* a > best, or a alone is NaN. */
+INLINE vmask vbeats(vec a, vec best) { return ~(vmask)(a <= best) & (vmask)(best == best); }
 INLINE ivec ivload(const lane_int *p) { ivec a; memcpy(&a, p, sizeof a); return a; }
 INLINE void ivstore(lane_int *p, ivec a) { memcpy(p, &a, sizeof a); }
 INLINE ivec vtoint(vec a) { return __builtin_convertvector(vround(a), ivec); }

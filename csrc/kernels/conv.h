@@ -18,7 +18,8 @@ typedef struct {
     brgemm_run *runs;               /* jumps and lengths along the source; the packed weights have no jumps */
     int64_t run_count, steps, k_stride;
     int32_t *channel, *tap;         /* of each step: source channel counted from the bundle's first, kernel position */
-} reduction;
+    struct row_start { int64_t run, step, end; } *row;  /* of each row of taps: its first run and step, and where the */
+} reduction;                                            /* run before ended; of the first depth, and one past the last */
 
 typedef struct {
     axis_phase axis[3];
@@ -83,8 +84,9 @@ static int build_reduction(const conv_pass *c, const axis_phase axis[3], channel
     if (steps > INT32_MAX) return PYCNN_TOO_LARGE;
     *r = (reduction){.runs = malloc((size_t)(steps + 1) * sizeof *r->runs),
                      .channel = malloc((size_t)(steps + 1) * sizeof *r->channel),
-                     .tap = malloc((size_t)(steps + 1) * sizeof *r->tap)};
-    if (!r->runs || !r->channel || !r->tap) return PYCNN_NO_MEMORY;
+                     .tap = malloc((size_t)(steps + 1) * sizeof *r->tap),
+                     .row = malloc((size_t)(axis[1].taps + 1) * sizeof *r->row)};
+    if (!r->runs || !r->channel || !r->tap || !r->row) return PYCNN_NO_MEMORY;
     if (!steps) return PYCNN_OK;
 
     if (by_samples)
@@ -98,23 +100,20 @@ static int build_reduction(const conv_pass *c, const axis_phase axis[3], channel
 #define AT(name, axis_number) const axis_tap name = tap_of(&axis[axis_number], t##name);
 #define OFFSET(w) (d.offset * c->depth_stride + h.offset * c->row_stride + (w) * pixel)
 #define TAP(w) ((d.tap * kernel[1] + h.tap) * kernel[2] + (w))
-    if (by_samples && along_row) {                      /* channel, depth, row; a run over the taps of a row */
-        for (int64_t ch = 0; ch < channels && !status; ch++)
-            FOR_TAPS(0, d) FOR_TAPS(1, h) {
-                AT(d, 0) AT(h, 1)
+    FOR_TAPS(0, d) FOR_TAPS(1, h) {
+        AT(d, 0) AT(h, 1)
+        if (td == 0) r->row[th] = (struct row_start){r->run_count, r->steps, end};
+        if (by_samples && along_row) {                  /* channels; a run over the taps of a row */
+            for (int64_t ch = 0; ch < channels && !status; ch++) {
                 status = add_run(r, ch * c->unit_stride + OFFSET(axis[2].first_offset), &end, axis[2].taps, 1);
                 for (int64_t tw = 0; tw < axis[2].taps; tw++) add_step(r, ch, TAP(tap_of(&axis[2], tw).tap));
             }
-    } else if (along_row) {                             /* depth, row; a run over the taps of a row and their channels */
-        FOR_TAPS(0, d) FOR_TAPS(1, h) {
-            AT(d, 0) AT(h, 1)
+        } else if (along_row) {                         /* a run over the taps of a row and their channels */
             status = add_run(r, OFFSET(axis[2].first_offset), &end, axis[2].taps * channels, 0);
             for (int64_t tw = 0; tw < axis[2].taps; tw++)
                 for (int64_t ch = 0; ch < channels; ch++) add_step(r, ch, TAP(tap_of(&axis[2], tw).tap));
-        }
-    } else {                                            /* depth, row, column; runs over channels */
-        FOR_TAPS(0, d) FOR_TAPS(1, h) FOR_TAPS(2, w) {
-            AT(d, 0) AT(h, 1) AT(w, 2)
+        } else FOR_TAPS(2, w) {                         /* taps of a row; runs over channels */
+            AT(w, 2)
             const int64_t offset = OFFSET(w.offset), first = bundle.source % V;
             if (by_samples || tight) {
                 status = add_run(r, offset, &end, channels, by_samples);
@@ -128,6 +127,7 @@ static int build_reduction(const conv_pass *c, const axis_phase axis[3], channel
                 for (int64_t l = 0; l < length; l++) add_step(r, ch + l, TAP(w.tap));
             }
         }
+        if (td == 0) r->row[th + 1] = (struct row_start){r->run_count, r->steps, end};
     }
 #undef FOR_TAPS
 #undef AT
@@ -144,6 +144,7 @@ static void release_pass(conv_pass *c)
         free(c->phase[i].sum.runs);
         free(c->phase[i].sum.channel);
         free(c->phase[i].sum.tap);
+        free(c->phase[i].sum.row);
     }
     free(c->phase);
     c->phase = NULL;
@@ -437,6 +438,20 @@ static void fill_panel(const conv_pass *c, const real *source, int64_t units, ro
             }
 }
 
+/* The rows of taps that read inside the source for target row i; all where several depths take turns. */
+static row_span row_taps_inside(const conv_pass *c, const conv_phase *phase, int64_t i)
+{
+    const axis_phase *row = &phase->axis[1];
+    row_span t = {0, row->taps};
+    if (phase->axis[0].taps != 1) return t;
+    const int64_t first = i * row->in_step + row->first_offset;
+#define OUTSIDE(tap) (first + (tap) * row->offset_step < 0 || first + (tap) * row->offset_step >= c->source[1])
+    while (t.begin < t.end && OUTSIDE(t.begin)) t.begin++;
+    while (t.begin < t.end && OUTSIDE(t.end - 1)) t.end--;
+#undef OUTSIDE
+    return t;
+}
+
 /* The rows `rows` of `units` units from `unit` on, for one phase of rows and all phases of columns. `source` is where
    source position (0, 0, 0) would be, `target` where unit 0, row 0 would be. */
 static void conv_rows(const conv_args *a, const conv_phase *phase, int64_t depth, row_span rows, int64_t bundle_unit,
@@ -453,20 +468,27 @@ static void conv_rows(const conv_args *a, const conv_phase *phase, int64_t depth
         packed += c->units * per_unit * r->steps;
         const int64_t step = column->in_step * c->pixel, out_step = column->out_step * V;
         const real *bias = a->packed + (bundle_unit + unit) * V;
-        brgemm_args g = {.runs = r->runs, .run_count = r->run_count, .init = bias,
-                         .floor = a->forward.kind == PYCNN_RELU ? 0 : -INFINITY};
+        brgemm_args g = {.init = bias, .floor = a->forward.kind == PYCNN_RELU ? 0 : -INFINITY};
         if (by_samples) {
-            g.a = weights, g.a_i = 1, g.a_k = width, g.b_j = step, g.b_k = r->k_stride;
+            g.a_i = 1, g.a_k = width, g.b_j = step, g.b_k = r->k_stride;
             g.init_i = V, g.c_i = target_unit, g.c_j = out_step;
         } else {
-            g.b = weights, g.b_j = V, g.b_k = width, g.a_i = step, g.a_k = r->k_stride;
+            g.b_j = V, g.b_k = width, g.a_i = step, g.a_k = r->k_stride;
             g.init_j = V, g.c_j = target_unit, g.c_i = out_step;
         }
         const int64_t tiles = ceil_div(column->count, c->position_tile);
         const int64_t end = first_index(row, rows.end);
         for (int64_t i = first_index(row, rows.begin); i < end; i++) {
             const real *source_row = source + depth * phase->axis[0].in_step * c->depth_stride
-                                   + i * row->in_step * c->row_stride;
+                                   + i * row->in_step * c->row_stride, *row_weights = weights;
+            g.runs = r->runs, g.run_count = r->run_count;
+            const row_span inside = row_taps_inside(c, phase, i);
+            if (r->steps && inside.end - inside.begin < row->taps) {
+                const struct row_start first = r->row[inside.begin];
+                g.runs += first.run, g.run_count = r->row[inside.end].run - first.run;
+                row_weights += first.step * width;
+                source_row += first.end;
+            }
             real *target_row = target + unit * target_unit
                              + ((row->out_start + i * row->out_step) * c->target[2] + column->out_start) * V;
             for (int64_t t = 0; t < tiles; t++) {
@@ -474,10 +496,10 @@ static void conv_rows(const conv_args *a, const conv_phase *phase, int64_t depth
                 const int64_t positions = part_begin(column->count, tiles, t + 1) - q;
                 g.c = target_row + q * out_step;
                 if (by_samples) {
-                    g.b = source_row + q * step;
+                    g.a = row_weights, g.b = source_row + q * step;
                     brgemm(units, positions, &g);
                 } else {
-                    g.a = source_row + q * step;
+                    g.b = row_weights, g.a = source_row + q * step;
                     brgemm(positions, units, &g);
                 }
             }

@@ -289,10 +289,24 @@ typedef struct {
     pool_average average;
     int is_average;
     int64_t rows, rows_per_task;        /* rows of all planes: of y forward, of dx backward */
+    int64_t far_rows;                   /* rows of x where it is too large for the near caches, else 0 */
     const real *from;
     lane_int *indices;
     real *to;
 } pool_args;
+
+#define NEAR_BYTES (1 << 20)
+
+/* Asks for the rows of x that the output row after `row` adds to its windows. The processor fetches ahead along a stream,
+   but the streams of neighbouring window rows run over what the others have read, so each row would begin with a wait. */
+INLINE void fetch_next_rows(const pool_args *p, int64_t plane, int64_t row)
+{
+    const pycnn_window *w = &p->window;
+    const int64_t id = row / w->out[1] * w->stride[0], ih = row % w->out[1] * w->stride[1] - w->before[1];
+    const int64_t next = (plane * w->in[0] + id) * w->in[1] + ih + (w->kernel[1] - 1) * w->dilation[1] + 1;
+    const int64_t begin = max64(0, next), end = min64(p->far_rows, next + w->stride[1]), size = w->in[2] * V;
+    for (int64_t i = begin * size; i < end * size; i += 64 / (int64_t)sizeof(real)) __builtin_prefetch(p->from + i);
+}
 
 static void run_pool_forward(const void *args, int64_t begin, int64_t end, void *scratch)
 {
@@ -302,8 +316,9 @@ static void run_pool_forward(const void *args, int64_t begin, int64_t end, void 
     const int64_t height = w->out[0] * w->out[1], last = min64(p->rows, end * p->rows_per_task);
     (void)scratch;
     for (int64_t row = begin * p->rows_per_task; row < last;) {
-        const int64_t plane = row / height, first = row % height, until = min64(height, first + last - row);
-        const int64_t y = plane * height * w->out[2] * V;
+        const int64_t plane = row / height, first = row % height, y = plane * height * w->out[2] * V;
+        const int64_t until = p->far_rows ? first + 1 : min64(height, first + last - row);
+        if (p->far_rows) fetch_next_rows(p, plane, first);
         pool_plane(w, average, first, until, p->from + plane * w->in[0] * w->in[1] * w->in[2] * V, 0, p->to + y,
                    p->indices ? p->indices + y : NULL);
         row += until - first;
@@ -339,6 +354,7 @@ static int prepare_pool(pycnn_step *step, int backward, int64_t planes, pool_arg
     const int64_t out_rows = w->out[0] * w->out[1], in_rows = w->in[0] * w->in[1];
     const int64_t rows = backward ? in_rows : out_rows;
     p.rows = planes * rows;
+    p.far_rows = planes * in_rows * w->in[2] * V * (int64_t)sizeof(real) > NEAR_BYTES ? planes * in_rows : 0;
     p.rows_per_task = max64(1, rows * ELEMENTS_PER_TASK / max64(1, in_rows * w->in[2] * V));
     return PREPARE(step, backward ? run_pool_backward : run_pool_forward, ceil_div(p.rows, p.rows_per_task),
                    backward && p.is_average ? (size_t)(w->out[2] * V) * sizeof(real) : 0, p);

@@ -106,12 +106,6 @@ INLINE real vsum_lanes(vec a)
     return t[0];
 }
 
-/* a > best, or a alone is NaN. */
-INLINE vmask vbeats(vec a, vec best)
-{
-    return mask_andnot(mask_or(vgt(a, best), vunordered(a, a)), vunordered(best, best));
-}
-
 /* The larger of two, or the one that is NaN. */
 INLINE vec vmax_or_nan(vec a, vec b) { return vselect(vunordered(a, a), a, vmax(a, b)); }
 
