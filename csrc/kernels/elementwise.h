@@ -91,7 +91,7 @@ static void activation_gradient(pycnn_activation f, const real *dy, const real *
 #undef MAP
 }
 
-/* ---- steps -------------------------------------------------------------------------------------------------------- */
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
 
 INLINE int64_t elementwise_tasks(int64_t n) { return ceil_div(n, ELEMENTS_PER_TASK); }
 

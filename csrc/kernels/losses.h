@@ -1,14 +1,16 @@
 /* Losses and their gradients in one pass over scores and targets. With N elements (or positions) and weight w:
  *
- *     cross entropy          w / sum_i c_i  sum_i c_i (log sum_j e^s_ij - s_i,label),    gradient w c_i / sum c (p_ij - [j = label])
- *     mean squared error     w / N sum (y - t)^2,                                        2 w / N (y - t)
- *     binary cross entropy  -w / N sum t log y + (1 - t) log(1 - y),                     w / N (y - t) / (y (1 - y))
- *       of logits            w / N sum max(y, 0) - y t + log(1 + e^-|y|),                w / N (sigmoid(y) - t)
+ *                            loss                                                    gradient
+ *     cross entropy          w / C sum_i c_i (log sum_j e^s_ij - s_i,label)          w / C c_i (p_ij - [j = label])
+ *     mean squared error     w / N sum (y - t)^2                                     2 w / N (y - t)
+ *     binary cross entropy   -w / N sum t log y + (1 - t) log(1 - y)                 w / N (y - t) / (y (1 - y))
+ *       of logits            w / N sum max(y, 0) - y t + log(1 + e^-|y|)             w / N (sigmoid(y) - t)
  *
- * with c_i the weight of the label's class, or 1. As in PyTorch, logarithms of probabilities end at -100 and y (1 - y) at
- * 1e-12. Losses are summed in double, task by task in a fixed order, so that the number of threads changes nothing. */
+ * with c_i the weight of the label's class, or 1, and C their sum. As in PyTorch, logarithms of probabilities end at
+ * -100 and y (1 - y) at 1e-12. Losses are summed in double, task by task in a fixed order, so that the number of
+ * threads changes nothing. Bound by exp and log, the squared error by memory. */
 
-/* ---- sums over the tasks of a step ------------------------------------------------------------------------------------ */
+/* ---- sums over the tasks of a step ------------------------------------------------------------------------------- */
 
 /* Two sums of each task. The last task to finish adds them up. */
 typedef struct {
@@ -38,7 +40,7 @@ static int finish_task(partial_sums *p, int64_t task, double first, double secon
     return 1;
 }
 
-/* ---- softmax cross entropy ---------------------------------------------------------------------------------------------- */
+/* ---- softmax cross entropy --------------------------------------------------------------------------------------- */
 
 /* A bundle is up to V positions side by side, or the one position that a sample has. */
 typedef struct {
@@ -80,8 +82,8 @@ static cross_entropy_targets read_targets(const cross_entropy_args *c)
 }
 
 /* One position whose scores s are contiguous. sums[0] += c_i loss, sums[1] += 1 if it is right. */
-static void cross_entropy_line(const cross_entropy_args *c, const cross_entropy_targets *t, int64_t label, const real *s,
-                               real *ds, double sums[2])
+static void cross_entropy_line(const cross_entropy_args *c, const cross_entropy_targets *t, int64_t label,
+                               const real *s, real *ds, double sums[2])
 {
     const int64_t classes = c->classes;
     const double label_weight = weight_of_label(c, t, label), factor = c->weight * label_weight / t->total_weight;
@@ -186,7 +188,7 @@ static int softmax_cross_entropy(pycnn_step *step, int64_t n, int64_t classes, i
     return status;
 }
 
-/* ---- losses of one number and its target -------------------------------------------------------------------------------- */
+/* ---- losses of one number and its target ------------------------------------------------------------------------- */
 
 typedef enum { SQUARED_ERROR, BINARY_CROSS_ENTROPY, BINARY_CROSS_ENTROPY_OF_LOGITS } loss_kind;
 
@@ -281,9 +283,9 @@ static int mean_squared_error(pycnn_step *step, int64_t n, double weight, const 
 static int binary_cross_entropy(pycnn_step *step, int logits, int64_t n, double weight, const void *y,
                                 const void *const *target_slot, void *dy, double *result)
 {
-    return prepare_loss(step, (loss_args){.kind = logits ? BINARY_CROSS_ENTROPY_OF_LOGITS : BINARY_CROSS_ENTROPY, .n = n,
-                                          .weight = weight, .y = y, .target_slot = target_slot, .dy = dy,
-                                          .result = result});
+    const loss_kind kind = logits ? BINARY_CROSS_ENTROPY_OF_LOGITS : BINARY_CROSS_ENTROPY;
+    return prepare_loss(step, (loss_args){.kind = kind, .n = n, .weight = weight, .y = y, .target_slot = target_slot,
+                                          .dy = dy, .result = result});
 }
 
 /* ---- the total of several outputs' losses ------------------------------------------------------------------------ */

@@ -6,8 +6,9 @@
  *              w -= lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
  *     rmsprop  g += decay w,  s = a s + (1 - a) g^2,  v = momentum v + g / (sqrt s + eps),  w -= lr v
  *
- * A task is a piece of a range, and writes nothing outside it: parameters between the ranges are frozen. sgd and rmsprop do
- * without momentum where velocity is NULL. Bound by memory: 3 loads and 2 stores an element for sgd, 4 and 3 for adam. */
+ * A task is a piece of a range, and writes nothing outside it: parameters between the ranges are frozen. sgd and
+ * rmsprop do without momentum where velocity is NULL. Bound by memory: 3 loads and 2 stores an element for sgd, 4 and 3
+ * for adam. */
 
 typedef struct {
     const double *hyper, *guard, *limit;
@@ -27,7 +28,8 @@ static int64_t count_pieces(const pycnn_range *range, int64_t ranges)
 }
 
 /* Fills a step with `a` and the ranges cut into pieces; without any, one that is empty. */
-static int prepare_update(pycnn_step *step, pycnn_run_tasks *run, const pycnn_range *range, int64_t ranges, update_args a)
+static int prepare_update(pycnn_step *step, pycnn_run_tasks *run, const pycnn_range *range, int64_t ranges,
+                          update_args a)
 {
     a.pieces = count_pieces(range, ranges);
     const int64_t tasks = max64(1, a.pieces);
@@ -45,7 +47,7 @@ static int prepare_update(pycnn_step *step, pycnn_run_tasks *run, const pycnn_ra
 
 INLINE int refused(const update_args *a) { return a->guard && !isfinite(*a->guard); }
 
-/* ---- sgd ---------------------------------------------------------------------------------------------------------- */
+/* ---- sgd --------------------------------------------------------------------------------------------------------- */
 
 static void run_sgd(const void *args, int64_t begin, int64_t end, void *scratch)
 {
@@ -78,7 +80,7 @@ static int sgd(pycnn_step *step, const pycnn_range *range, int64_t ranges, const
                           (update_args){.hyper = hyper, .guard = guard, .w = w, .g = g, .first = velocity});
 }
 
-/* ---- adam --------------------------------------------------------------------------------------------------------- */
+/* ---- adam -------------------------------------------------------------------------------------------------------- */
 
 static void run_adam(const void *args, int64_t begin, int64_t end, void *scratch)
 {
@@ -115,7 +117,7 @@ static int adam(pycnn_step *step, const pycnn_range *range, int64_t ranges, cons
                           (update_args){.hyper = hyper, .guard = guard, .w = w, .g = g, .first = m, .second = v});
 }
 
-/* ---- rmsprop -------------------------------------------------------------------------------------------------------- */
+/* ---- rmsprop ----------------------------------------------------------------------------------------------------- */
 
 static void run_rmsprop(const void *args, int64_t begin, int64_t end, void *scratch)
 {
@@ -146,11 +148,12 @@ static void run_rmsprop(const void *args, int64_t begin, int64_t end, void *scra
 static int rmsprop(pycnn_step *step, const pycnn_range *range, int64_t ranges, const double *hyper, const double *guard,
                    void *w, const void *g, void *square, void *velocity)
 {
-    return prepare_update(step, run_rmsprop, range, ranges, (update_args){.hyper = hyper, .guard = guard, .w = w, .g = g,
-                                                                          .first = square, .second = velocity});
+    return prepare_update(step, run_rmsprop, range, ranges,
+                          (update_args){.hyper = hyper, .guard = guard, .w = w, .g = g, .first = square,
+                                        .second = velocity});
 }
 
-/* ---- the norm of the gradient ----------------------------------------------------------------------------------------- */
+/* ---- the norm of the gradient ------------------------------------------------------------------------------------ */
 
 static void release_update(void *args) { free(((update_args *)args)->partial); }
 

@@ -3,10 +3,11 @@
  *     max     y[o] = max over k of x[o stride - before + k dilation],    dx[i] = sum over o of [index[o] = k] dy[o]
  *     average y[o] = sum over k of x[o stride - before + k dilation] / divisor[o],    dx[i] = sum of dy[o] / divisor[o]
  *
- * Forward, a row of outputs falls into its two edges, where windows hang over the input, and the span between them, where
- * all windows are whole. Backward, a row of dx gathers from the rows of dy whose windows reach it; where windows do not
- * overlap each dx is written once, else the row is cleared and summed up while it is in the nearest cache. Rows depend on
- * nothing else, so tasks are runs of rows, and indices that no forward pass wrote do no harm. Bound by memory. */
+ * Forward, a row of outputs falls into its two edges, where windows hang over the input, and the span between them,
+ * where all windows are whole. Backward, a row of dx gathers from the rows of dy whose windows reach it; where windows
+ * do not overlap each dx is written once, else the row is cleared and summed up while it is in the nearest cache. Rows
+ * do not depend on each other, so tasks are runs of rows; and an index that names no tap does no harm. Bound by
+ * memory. */
 
 /* Output o of an axis sees input first + k dilation with its taps begin <= k < end. */
 typedef struct { int64_t first, begin, end; } window_taps;
@@ -52,7 +53,7 @@ INLINE int64_t counted_taps(const pycnn_window *w, const pool_average *average, 
     return t.end - t.begin;
 }
 
-/* ---- forward: spans of outputs with the same taps ------------------------------------------------------------------- */
+/* ---- forward: spans of outputs with the same taps ---------------------------------------------------------------- */
 
 /* A box of taps: how many, how many reals apart, and the numbers of the first and of those one row and one plane on. */
 typedef struct {
@@ -61,8 +62,8 @@ typedef struct {
 } tap_box;
 
 /* n maxima; constant `depth`, `height` and `width` make straight-line code of a window. */
-INLINE void max_span(const tap_box *t, const int64_t depth, const int64_t height, const int64_t width, const int indexed,
-                     const real *x, int64_t x_step, int64_t n, real *y, lane_int *indices)
+INLINE void max_span(const tap_box *t, const int64_t depth, const int64_t height, const int64_t width,
+                     const int indexed, const real *x, int64_t x_step, int64_t n, real *y, lane_int *indices)
 {
     for (int64_t o = 0; o < n; o++, x += x_step) {
         vec best = vload(x);
@@ -172,7 +173,7 @@ static void max_pool_plane(const pycnn_window *w, int64_t out_row_begin, int64_t
     pool_plane(w, NULL, out_row_begin, out_row_end, x, x_row0, y, indices);
 }
 
-/* ---- backward: a row of dx from the rows of dy that reach it --------------------------------------------------------- */
+/* ---- backward: a row of dx from the rows of dy that reach it ----------------------------------------------------- */
 
 /* What output o passes to its tap of that number. Averages have no indices. */
 INLINE vec gradient_of_tap(const real *dy, const lane_int *indices, int64_t o, lane_int number)
@@ -227,7 +228,8 @@ INLINE void accumulate_row(const pycnn_window *w, const real *dy, const lane_int
     }
 }
 
-INLINE void spread_row_of_shape(const pycnn_window *w, const real *dy, const lane_int *indices, lane_int number, real *dx)
+INLINE void spread_row_of_shape(const pycnn_window *w, const real *dy, const lane_int *indices, lane_int number,
+                                real *dx)
 {
     const int64_t kernel = w->kernel[2], stride = w->stride[2];
     if (kernel == 2 && stride == 2) spread_row(w, 2, 2, dy, indices, number, dx);
@@ -256,8 +258,8 @@ INLINE int64_t output_of_tap(const pycnn_window *w, int axis, int64_t i, int64_t
 }
 
 /* Row (id, ih) of dx. `scratch` holds a row of outputs. */
-static void pool_backward_row(const pycnn_window *w, const pool_average *average, int64_t id, int64_t ih, const real *dy,
-                              const lane_int *indices, real *dx, real *scratch)
+static void pool_backward_row(const pycnn_window *w, const pool_average *average, int64_t id, int64_t ih,
+                              const real *dy, const lane_int *indices, real *dx, real *scratch)
 {
     const int once = windows_apart(w, 0) && windows_apart(w, 1) && windows_apart(w, 2) && w->dilation[2] == 1;
     if (!once) memset(dx, 0, (size_t)(w->in[2] * V) * sizeof(real));
@@ -269,7 +271,8 @@ static void pool_backward_row(const pycnn_window *w, const pool_average *average
             const lane_int number = (lane_int)((kd * w->kernel[1] + kh) * w->kernel[2]);
             if (oh < 0) continue;
             if (average) {
-                scale_row(w, average, counted_taps(w, average, 0, od) * counted_taps(w, average, 1, oh), dy + row, scratch);
+                const int64_t counted = counted_taps(w, average, 0, od) * counted_taps(w, average, 1, oh);
+                scale_row(w, average, counted, dy + row, scratch);
                 if (!once) accumulate_row(w, scratch, NULL, number, dx);
                 else spread_row_of_shape(w, scratch, NULL, number, dx);
             } else {
@@ -282,7 +285,7 @@ static void pool_backward_row(const pycnn_window *w, const pool_average *average
     if (once) memset(dx, 0, (size_t)(w->in[2] * V) * sizeof(real));
 }
 
-/* ---- steps ------------------------------------------------------------------------------------------------------------ */
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     pycnn_window window;
@@ -295,10 +298,11 @@ typedef struct {
     real *to;
 } pool_args;
 
-#define NEAR_BYTES (1 << 20)
+#define NEAR_BYTES (1 << 20)            /* of x, that the near caches hold */
 
-/* Asks for the rows of x that the output row after `row` adds to its windows. The processor fetches ahead along a stream,
-   but the streams of neighbouring window rows run over what the others have read, so each row would begin with a wait. */
+/* Asks for the rows of x that the output row after `row` adds to its windows. The processor fetches ahead along
+   streams, but those of a window's rows each run into what the next one has read, so every row of outputs would begin
+   with a wait. (Not inlined, it would pass for a function without effect.) */
 INLINE void fetch_next_rows(const pool_args *p, int64_t plane, int64_t row)
 {
     const pycnn_window *w = &p->window;

@@ -4,9 +4,9 @@
  *     log y_i = x_i - m - log sum_j e^(x_j - m)
  *     dx_i = y_i (dy_i - sum_j dy_j y_j),    or dx_i = dy_i - e^(log y_i) sum_j dy_j
  *
- * A line is one run along the axis. With inner = 1 a line is contiguous, its elements are the lanes, and a sum over lanes
- * ends each pass; else the lanes are V lines side by side. A line is read two or three times, from cache after the first.
- * Bound by exp in cache, by memory beyond. y may be x, dx may be dy. */
+ * A line is one run along the axis. With inner = 1 a line is contiguous, its elements are the lanes, and a sum over
+ * lanes ends each pass; else the lanes are V lines side by side. A line is read two or three times, from cache after
+ * the first. Bound by exp in cache, by memory beyond. y may be x, dx may be dy. */
 
 /* A bundle is the lines that one vector serves: V or fewer side by side, or one that is contiguous. */
 typedef struct {
@@ -87,7 +87,7 @@ static void softmax_gradient_lines(int log, int64_t axis, int64_t stride, int64_
     }
 }
 
-/* ---- steps -------------------------------------------------------------------------------------------------------- */
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
 
 /* Where bundle b begins, and how many lines it has. */
 typedef struct { int64_t begin, lanes; } softmax_bundle;
@@ -131,7 +131,8 @@ static int prepare_softmax(pycnn_step *step, pycnn_run_tasks *run, softmax_args 
     return PREPARE(step, run, ceil_div(s.bundles, s.bundles_per_task), 0, s);
 }
 
-static int softmax_forward(pycnn_step *step, int log, int64_t outer, int64_t axis, int64_t inner, const void *x, void *y)
+static int softmax_forward(pycnn_step *step, int log, int64_t outer, int64_t axis, int64_t inner,
+                           const void *x, void *y)
 {
     return prepare_softmax(step, run_softmax_forward,
                            (softmax_args){.log = log, .outer = outer, .axis = axis, .inner = inner, .x = x, .y = y});

@@ -1,13 +1,14 @@
 /* Exponentials, logarithms and their kin on every lane of a vector.
  *
- *     e^x    = 2^n (1 + q),  n = round(x / ln 2),  r = x - n ln 2,  q = e^r - 1 = r + r^2 (1/2 + r E(r)),  |r| <= ln 2 / 2
+ *     e^x    = 2^n (1 + q),  n = round(x / ln 2),  q = e^r - 1 = r + r^2 (1/2 + r E(r)),  r = x - n ln 2
  *     log x  = k ln 2 + log(1 + f),  x = 2^k (1 + f),  sqrt 1/2 <= 1 + f < sqrt 2
  *     log(1 + f) = f - f^2/2 + s (f^2/2 + z L(z)),  s = f / (2 + f),  z = s^2
  *
- * as in Cephes (S. Moshier) and fdlibm (Sun Microsystems); E and L are minimax polynomials for the relative error of
- * q and of log(1 + f). Their errors: E 2^-29.8 (float), 2^-59.0 (double); L 2^-30.0 and 2^-59.2. ln 2 is the sum of a high
- * part whose multiples by n are exact and a low part. Infinities and NaN come out as in C; denormal results may be
- * zero, and denormal arguments of log count as zero. No table, no branch: the multiply-adds are the bound. */
+ * as in Cephes (S. Moshier) and fdlibm (Sun Microsystems). E and L are minimax polynomials for the relative errors of q
+ * and of log(1 + f): E 2^-29.8 in float, 2^-59.0 in double, L 2^-30.0 and 2^-59.2. ln 2 is the sum of a high part whose
+ * multiples by n are exact and a low part. Functions err by at most 1 (exp, log, log1p) or 2 units in the last place
+ * in float, 2.1 in double. Infinities and NaN come out as in C; denormal results may be zero, and denormal arguments
+ * of log count as zero. No table, no branch: bound by the multiply-adds. */
 
 #ifdef PYCNN_DOUBLE
 typedef uint64_t lane_uint;
@@ -18,9 +19,9 @@ typedef uint64_t lane_uint;
 #define REAL_MAX 0x1.fffffffffffffp1023
 #define LN2_HIGH 0x1.62e42feep-1
 #define LN2_LOW 0x1.a39ef35793c76p-33
-#define EXP_LOWEST -746.0       /* e^x is 0 below, */
+#define EXP_LOWEST (-746.0)     /* e^x is 0 below, */
 #define EXP_HIGHEST 710.0       /* infinite above; */
-#define SIGMOID_LOWEST -709.0   /* 1 / (1 + e^-x) is 0 or denormal below; */
+#define SIGMOID_LOWEST (-709.0) /* 1 / (1 + e^-x) is 0 or denormal below; */
 #define TANH_HIGHEST 20.0       /* tanh x is 1 above, and 1 +- e^-2x as well */
 static const real exp_tail[] = {
     0x1.5555555555559p-3, 0x1.5555555555548p-5, 0x1.111111110f7d2p-7, 0x1.6c16c16c1cd36p-10, 0x1.a01a01af817ddp-13,
@@ -38,10 +39,10 @@ typedef uint32_t lane_uint;
 #define REAL_MIN 0x1p-126f
 #define REAL_MAX 0x1.fffffep127f
 #define LN2_HIGH 0x1.63p-1f
-#define LN2_LOW -0x1.bd0106p-13f
-#define EXP_LOWEST -104.0f
+#define LN2_LOW (-0x1.bd0106p-13f)
+#define EXP_LOWEST (-104.0f)
 #define EXP_HIGHEST 89.0f
-#define SIGMOID_LOWEST -88.0f
+#define SIGMOID_LOWEST (-88.0f)
 #define TANH_HIGHEST 10.0f
 static const real exp_tail[] = {
     0x1.555554p-3f, 0x1.5554f2p-5f, 0x1.1111cap-7f, 0x1.6d40bcp-10f, 0x1.9fbdf6p-13f,
@@ -55,7 +56,7 @@ static const real log_tail[] = {0x1.55557ap-1f, 0x1.995e9ap-2f, 0x1.31e68ap-2f};
 
 typedef lane_uint uvec __attribute__((vector_size(VECTOR_BYTES)));
 
-/* ---- lanes ------------------------------------------------------------------------------------------------------ */
+/* ---- lanes ------------------------------------------------------------------------------------------------------- */
 
 /* The first min(n, V) lanes: for the loop `for (i = 0; i < n; i += V)` over n reals. */
 INLINE vec vload_upto(const real *p, int64_t n) { return n >= V ? vload(p) : vload_first(p, n); }
@@ -118,7 +119,7 @@ INLINE real vmax_lanes_or_nan(vec a)
     return t[0];
 }
 
-/* ---- powers of two ------------------------------------------------------------------------------------------------ */
+/* ---- powers of two ----------------------------------------------------------------------------------------------- */
 
 INLINE vec vabs(vec x) { return (vec)((uvec)x << 1 >> 1); }
 INLINE vec vcopy_sign(vec x, vec sign) { return (vec)((uvec)x | ((uvec)sign ^ (uvec)vabs(sign))); }
@@ -144,7 +145,7 @@ INLINE vec scale_by_power_of_two(vec a, vec n)
     return a * power_of_two(half) * power_of_two(n - half);
 }
 
-/* ---- exponentials ------------------------------------------------------------------------------------------------- */
+/* ---- exponentials ------------------------------------------------------------------------------------------------ */
 
 /* e^x = 2^n (1 + q). */
 typedef struct { vec n, q; } exp_parts;
@@ -189,7 +190,7 @@ INLINE vec vsigmoid(vec x)
     return vselect(vgt(vset1(SIGMOID_LOWEST), x), vset1(0), y);
 }
 
-/* ---- logarithms --------------------------------------------------------------------------------------------------- */
+/* ---- logarithms -------------------------------------------------------------------------------------------------- */
 
 /* log(u (1 + c)) of a normal u > 0 and a c that is less than its last bit. */
 INLINE vec log_with_correction(vec u, vec c)

@@ -1,0 +1,11 @@
+"""Data sets: ``(x_train, y_train), (x_test, y_test)`` of float32 images (N, C, H, W) in [0, 1] and integer labels."""
+
+from . import augment
+from .digits import digits
+from .mnist import fashion_mnist, mnist
+
+CLASS_NAMES = {     # of the sets whose labels are not the digits they look like
+    "fashion-mnist": ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+}
+
+__all__ = ["CLASS_NAMES", "augment", "digits", "fashion_mnist", "mnist"]
