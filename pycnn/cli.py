@@ -293,8 +293,16 @@ def load_network(path):
 
 
 def load_data(name, folder):
-    """((x, y), (x_test, y_test)) of a data set."""
-    return getattr(datasets, name.replace("-", "_"))(**({"data_dir": folder} if folder else {}))
+    """((x, y), (x_test, y_test)) of a data set; InputError if the folder is not one of it."""
+    read = getattr(datasets, name.replace("-", "_"))
+    if folder is None:
+        return read()
+    if name == "digits":
+        raise InputError("--data-dir: the digits ship with pycnn")
+    try:
+        return read(folder)
+    except OSError as error:
+        raise InputError(f"--data-dir: {error}") from None
 
 
 def class_names(data):

@@ -70,13 +70,13 @@ def show_config():
         ``machine``.
     """
     config = {
-        "version": _version(),
+        "version": version(),
         "isa": _isa,
         "lanes": {name: int(kernels(name).lanes) for name in ("float32", "float64")},
         "threads": get_num_threads(),
         "openmp": _kernels.has_openmp(),
         "numpy": np.__version__,
-        "python": platform.python_version(),
+        "python": platform.pythonversion(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
     for name, value in config.items():
@@ -84,7 +84,7 @@ def show_config():
     return config
 
 
-def _version():
+def version():
     try:
         return importlib.metadata.version("pycnn")
     except importlib.metadata.PackageNotFoundError:

@@ -407,14 +407,15 @@ class Progress:
         self._on = verbose == 1
         self.unit = " images" if any(len(shape) >= 3 for shape in net.input_shapes.values()) else " samples"
         self.due = math.inf
-        self._last = None
+        self._figures = self._last = None
 
     def begin(self, title, samples, done=0):
-        """A new bar that counts to `samples`, `done` of them counted already."""
+        """A new bar that counts to `samples`, `done` of them counted already; it begins with the last one's figures."""
         if self._on:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=samples, initial=done, desc=title, unit=self.unit, unit_scale=True, leave=False)
+            self._bar = tqdm(total=samples, initial=done, desc=title, unit=self.unit, unit_scale=True, leave=False,
+                             postfix=self._figures)
             self._title, self._begun = title, time.perf_counter()
             self.due = self._begun + REFRESH_SECONDS
 
@@ -430,7 +431,8 @@ class Progress:
             self._bar.leave = metrics is not None and time.perf_counter() - self._begun >= LASTING_SECONDS
             if metrics is not None:
                 self.show(sums, metrics)
-                self._last = None if self._bar.leave else f"{self._title}: {described(metrics)}"
+                self._figures = described(metrics)
+                self._last = None if self._bar.leave else f"{self._title}: {self._figures}"
             self._bar.close()
             self.due = math.inf
 

@@ -17,28 +17,39 @@ from pycnn.figures import confusion_matrix, training_figure
 from pycnn.training import History
 
 
-def bars(count, seed):
-    """White bars on black, 28x28, at one of ten heights; the height is the label."""
+SEGMENTS = ["abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcdefg", "abcdfg"]
+STROKES = {     # rows and columns of each segment
+    "a": (slice(4, 7), slice(9, 20)), "g": (slice(13, 16), slice(9, 20)), "d": (slice(22, 25), slice(9, 20)),
+    "f": (slice(4, 16), slice(8, 11)), "b": (slice(4, 16), slice(18, 21)),
+    "e": (slice(13, 25), slice(8, 11)), "c": (slice(13, 25), slice(18, 21)),
+}
+
+
+def displays(count, seed):
+    """The digits of a seven-segment display, white on black, 28x28, with some noise."""
     rng = np.random.default_rng(seed)
     y = np.arange(count) % 10
     x = rng.uniform(0, 0.1, (count, 1, 28, 28)).astype(np.float32)
-    rows = 4 + 2 * y
-    for i, row in enumerate(rows):
-        x[i, 0, row : row + 2, 4:24] = 1
+    for image, digit in zip(x[:, 0], y):
+        for segment in SEGMENTS[digit]:
+            image[STROKES[segment]] = 1
     return x, y
+
+
+load_data = cli.load_data
 
 
 @pytest.fixture(autouse=True)
 def small_data(monkeypatch):
-    monkeypatch.setattr(cli, "load_data", lambda name, folder: (bars(200, 0), bars(50, 1)))
+    monkeypatch.setattr(cli, "load_data", lambda name, folder: (displays(200, 0), displays(50, 1)))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with lenet5.safetensors, which knows the bars."""
+    """A folder with lenet5.safetensors, which knows displays."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "load_data", lambda name, folder: (bars(200, 0), bars(50, 1)))
+        patch.setattr(cli, "load_data", lambda name, folder: (displays(200, 0), displays(50, 1)))
         patch.setattr(cli, "training_figure", without_matplotlib)
         assert cli.main(["train", "lenet5", "--epochs", "15", "--out", str(folder), "--verbose", "0"]) == 0
     return folder
@@ -82,7 +93,7 @@ def test_train_writes_network_and_picture_and_ends_with_json(capsys, tmp_path):
     }
     assert 0 <= result["test_accuracy"] <= 1 and result["test_loss"] > 0 and result["seconds"] > 0
     assert "epoch 2/2" in err and "test accuracy" in err
-    scores = pycnn.training.evaluate(pycnn.load(path), *bars(50, 1))
+    scores = pycnn.training.evaluate(pycnn.load(path), *displays(50, 1))
     assert (result["test_accuracy"], result["test_loss"]) == (scores["accuracy"], scores["loss"])
     with Image.open(result["figure"]) as picture:
         assert picture.format == "PNG" and picture.width > picture.height
@@ -171,7 +182,7 @@ def save_picture(path, pixels, scale=1, mode="L"):
 @pytest.mark.parametrize("name, scale, mode", [("a.png", 1, "L"), ("a.png", 5, "RGB"), ("a.jpg", 3, "L"), ("a.png", 2, "P")])
 @pytest.mark.parametrize("dark_on_light", [False, True])
 def test_predict_reads_pictures_of_any_size_and_both_polarities(capsys, trained, tmp_path, name, scale, mode, dark_on_light):
-    x, y = bars(10, 2)
+    x, y = displays(10, 2)
     for i in (0, 7):
         path = save_picture(tmp_path / name, 1 - x[i, 0] if dark_on_light else x[i, 0], scale, mode)
         (prediction,), err = predictions(capsys, trained, path)
@@ -183,14 +194,14 @@ def test_predict_reads_pictures_of_any_size_and_both_polarities(capsys, trained,
 
 
 def test_predict_keeps_the_proportions_of_a_picture(capsys, trained, tmp_path):
-    x, _ = bars(10, 2)
+    x, _ = displays(10, 2)
     path = tmp_path / "narrow.png"
-    Image.fromarray((255 * x[3, 0, :, 4:24]).astype(np.uint8)).resize((60, 84)).save(path)
+    Image.fromarray((255 * x[3, 0, :, 6:23]).astype(np.uint8)).resize((51, 84)).save(path)
     assert predictions(capsys, trained, path)[0][0]["classes"][0]["class"] == "3"
 
 
 def test_predict_takes_transparency_for_paper(capsys, trained, tmp_path):
-    x, _ = bars(10, 2)
+    x, _ = displays(10, 2)
     ink = (255 * (x[5, 0] > 0.5)).astype(np.uint8)
     pixels = np.zeros((28, 28, 4), np.uint8)
     pixels[..., 3] = ink
@@ -200,7 +211,7 @@ def test_predict_takes_transparency_for_paper(capsys, trained, tmp_path):
 
 
 def test_predict_reads_arrays_of_one_or_many(capsys, trained, tmp_path):
-    x, y = bars(10, 2)
+    x, y = displays(10, 2)
     np.save(tmp_path / "one.npy", x[4, 0])
     np.save(tmp_path / "bytes.npy", (255 * x[4]).astype(np.uint8))
     np.savez(tmp_path / "many.npz", a=x[:3], b=x[3:5, 0])
@@ -210,7 +221,7 @@ def test_predict_reads_arrays_of_one_or_many(capsys, trained, tmp_path):
 
 
 def test_predict_prints_a_line_an_image(capsys, trained, tmp_path):
-    np.save(tmp_path / "x.npy", bars(10, 2)[0][4, 0])
+    np.save(tmp_path / "x.npy", displays(10, 2)[0][4, 0])
     code, out, err = run(capsys, "predict", trained / "lenet5.safetensors", tmp_path / "x.npy", "--top", 2)
     assert code == 0 and err == ""
     assert re.fullmatch(rf"{re.escape(str(tmp_path / 'x.npy'))}: 4 \d+\.\d%, \d \d+\.\d%\n", out)
@@ -286,6 +297,15 @@ def test_bad_usage_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, ar
     monkeypatch.chdir(tmp_path)
     assert message in fails(capsys, *args)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_data_folders_are_checked(tmp_path):
+    (_, labels), (images, _) = load_data("digits", None)
+    assert len(labels) == 4000 and images.shape == (1000, 1, 28, 28)
+    with pytest.raises(cli.InputError, match="the digits ship with pycnn"):
+        load_data("digits", str(tmp_path))
+    with pytest.raises(cli.InputError, match="does not hold the four files"):
+        load_data("fashion-mnist", str(tmp_path))
 
 
 def test_an_output_folder_that_is_a_file_is_refused(capsys, tmp_path):

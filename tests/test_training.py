@@ -396,6 +396,9 @@ def test_verbose_says_nothing_or_a_bar_or_a_line_an_epoch(capsys):
     out, err = capsys.readouterr()
     assert err == "" and len(out.splitlines()) == 2
     assert out.startswith("epoch 1/2: loss") and "val_accuracy" in out and "images/s" in out
+    small_net().evaluate(x, y, verbose=1)
+    out, err = capsys.readouterr()
+    assert out == "" and "evaluate" in err
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
