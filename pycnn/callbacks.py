@@ -19,8 +19,8 @@ HOOKS = ("on_train_begin", "on_epoch_begin", "on_batch_end", "on_epoch_end", "on
 class Callback:
     """Base of the callbacks. Every hook gets the `pycnn.training.Run` under way; here, each does nothing.
 
-    A callback whose decisions depend on earlier epochs gives that memory as JSON-able `state`, so that a resumed training
-    goes on as if it had never stopped.
+    A callback whose decisions depend on earlier epochs gives that memory as JSON-able `state`, so that a resumed
+    training goes on as if it had never stopped.
     """
 
     def on_train_begin(self, run):
@@ -123,8 +123,8 @@ class EarlyStopping(Monitor):
     min_delta : float
         The least improvement that counts.
     restore_best : bool
-        Whether the network gets the parameters of its best epoch back when the training ends by itself (not by Ctrl-C or an
-        error). The saved file holds them too, up to 32 MB, so that a resumed training can restore them.
+        Whether the network gets the parameters of its best epoch back when the training ends by itself (not by Ctrl-C
+        or an error). The saved file holds them too, up to 32 MiB, so that a resumed training can restore them.
     """
 
     def __init__(self, monitor="val_loss", patience=10, min_delta=0.0, restore_best=True):
@@ -180,7 +180,8 @@ class Checkpoint(Monitor):
     Parameters
     ----------
     path : str or path
-        The file. ``{epoch}`` and the keys of the history are filled in: ``"net-{epoch:03d}-{val_loss:.3f}.safetensors"``.
+        The file. ``{epoch}`` and the keys of the history are filled in, as in
+        ``"net-{epoch:03d}-{val_loss:.3f}.safetensors"``.
     monitor : str
         With `save_best_only`, the key of the history that decides; see `Monitor`.
     save_best_only : bool

@@ -76,10 +76,12 @@ def parser():
     """The commands and their arguments."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--threads", type=whole(1), metavar="N", help="the most threads to use")
-    common.add_argument("--verbose", type=int, choices=(0, 1, 2), default=1, help="0: quiet; 2: a line per epoch, tracebacks")
+    common.add_argument("--verbose", type=int, choices=(0, 1, 2), default=1,
+                        help="0: quiet; 2: a line per epoch, tracebacks")
     common.add_argument("--json", action="store_true", help="end with one line of JSON; all else goes to stderr")
     data = argparse.ArgumentParser(add_help=False)
-    data.add_argument("--data", choices=DATA, help="data set (default: the model's first, or what the file was trained on)")
+    data.add_argument("--data", choices=DATA,
+                      help="data set (default: the model's first, or what the file was trained on)")
     data.add_argument("--data-dir", metavar="DIR", help="where the data set's files are, or are to be kept")
 
     top = Parser(prog="pycnn", description="Convolutional networks on the CPU.")
@@ -87,7 +89,8 @@ def parser():
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name, run, help, *parents):
-        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[*parents, common])
+        sentence = help[0].upper() + help[1:] + "."
+        sub = commands.add_parser(name, help=help, description=sentence, parents=[*parents, common])
         sub.set_defaults(run=run)
         return sub
 
@@ -413,5 +416,5 @@ def fitted(image, shape):
     tall, wide = round(scale * shape[1]), round(scale * shape[2])
     top, left = (tall - height) // 2, (wide - width) // 2
     image = np.pad(image, ((0, 0), (top, tall - height - top), (left, wide - width - left)))
-    planes = [Image.fromarray(plane.astype(np.float32)).resize(shape[:0:-1], Image.Resampling.BILINEAR) for plane in image]
-    return np.stack([np.asarray(plane) for plane in planes])
+    planes = [Image.fromarray(plane.astype(np.float32)) for plane in image]
+    return np.stack([np.asarray(plane.resize((shape[2], shape[1]), Image.Resampling.BILINEAR)) for plane in planes])

@@ -76,7 +76,7 @@ def show_config():
         "threads": get_num_threads(),
         "openmp": _kernels.has_openmp(),
         "numpy": np.__version__,
-        "python": platform.pythonversion(),
+        "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
     for name, value in config.items():

@@ -100,7 +100,8 @@ def draw_confusion(part, confusion, names):
         size = 10 if len(names) <= 10 else 7
         for (i, j), count in np.ndenumerate(confusion):
             if count:
-                axes.text(j, i, count, ha="center", va="center", fontsize=size, color="white" if shares[i, j] > 0.5 else "black")
+                ink = "white" if shares[i, j] > 0.5 else "black"
+                axes.text(j, i, count, ha="center", va="center", fontsize=size, color=ink)
         long = max(map(len, names)) > 3
         axes.set_xticks(range(len(names)), names, rotation=45 if long else 0, ha="right" if long else "center")
         axes.set_yticks(range(len(names)), names)
@@ -126,7 +127,7 @@ def draw_filters(part, name, weight):
 
 
 def sheet(tiles):
-    """Tiles ``(T, R, S)`` or ``(T, R, S, 3)`` side by side in a nearly square picture, with empty (or white) lines between."""
+    """Tiles ``(T, R, S)`` or ``(T, R, S, 3)`` in a nearly square picture, with empty (or white) lines between them."""
     count, rows, columns, *channels = tiles.shape
     across = math.ceil(math.sqrt(count))
     down = math.ceil(count / across)

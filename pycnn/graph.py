@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .layers.base import InputLayer, Layer, Node
+from .layers.base import InputLayer, Layer, Node, checked_name
 
 
 def Input(shape, name=None):
@@ -28,8 +28,10 @@ def named_nodes(nodes, what, default):
     """One node, a list or a dict by name -> dict of nodes by name."""
     if isinstance(nodes, Node):
         nodes = [nodes]
+    if not isinstance(nodes, (list, tuple, dict)):
+        raise TypeError(f"the {what}s are a tensor, a list or a dict of them, not {type(nodes).__name__}")
     if isinstance(nodes, dict):
-        named = dict(nodes)
+        named = {checked_name(name, f"the name of an {what}"): node for name, node in nodes.items()}
     else:
         named = {}
         for i, node in enumerate(nodes):
@@ -99,6 +101,9 @@ class Graph:
         for name, node in self.inputs.items():
             if not isinstance(node.layer, InputLayer):
                 raise ValueError(f"input {name!r} is the result of {node.label}, not an Input")
+            first = next(n for n, other in self.inputs.items() if other is node)
+            if first != name:
+                raise ValueError(f"inputs {first!r} and {name!r} are one and the same")
             if node not in self.nodes:
                 raise ValueError(f"input {name!r} leads to no output")
         for node in self.nodes:

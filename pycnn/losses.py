@@ -62,7 +62,7 @@ class BinaryCrossEntropyWithLogits(BinaryCrossEntropy):
     logits = True
 
 
-LOSSES = {loss.name: loss for loss in (CrossEntropy, MeanSquaredError, BinaryCrossEntropy, BinaryCrossEntropyWithLogits)}
+LOSSES = {loss.name: loss for loss in (CrossEntropy(), MeanSquaredError(), BinaryCrossEntropy(), BinaryCrossEntropyWithLogits())}
 
 
 def get_loss(loss):
@@ -70,5 +70,5 @@ def get_loss(loss):
     if isinstance(loss, Loss):
         return loss
     if isinstance(loss, str) and loss in LOSSES:
-        return LOSSES[loss]()
+        return LOSSES[loss]
     raise ValueError(f"unknown loss {loss!r}; known are {', '.join(LOSSES)}")

@@ -301,7 +301,7 @@ class Network:
         of_inputs = {name: np.zeros(a.shape, self.dtype) for name, a in zip(names, arrays)}
         weighted = {name: (of, 1.0) for name, of in losses.items()}
         with self._lock:
-            key = ("gradients", len(arrays[0]), *((n, type(of)) for n, of in losses.items()))
+            key = ("gradients", len(arrays[0]), *losses.items())
             plan = self._plan(key, lambda: self._new_plan(len(arrays[0]), losses=weighted, gradients=True, input_gradients=names))
             plan.run([*arrays, None, *targets, None, *of_inputs.values()])
             gradients = {}
@@ -470,7 +470,7 @@ class Trainer:
         if net.optimizer is not self.optimizer:
             net.storage.reset_state()
             net.optimizer = self.optimizer
-        self._key = (type(self.optimizer), self.clip_norm is not None, *((n, type(of), w) for n, (of, w) in self.losses.items()))
+        self._key = (type(self.optimizer), self.clip_norm is not None, *self.losses.items())
 
     def _checked_class_weights(self, weights):
         weights = as_tensor(weights, self.net.dtype, "class_weights")

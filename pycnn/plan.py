@@ -431,6 +431,8 @@ class Plan:
         stages, edges = build_stages(nodes, set(targets), sources)
         layout = choose_spatial_layout(nodes, kernels, batch, gradients)
         b = Builder(kernels, batch, gradients, layout, storage, Slot(slots["rows"]))
+        for node in scored.values():
+            edges[node].uses += 1
         self._mark_gradients(b, graph, stages, edges, input_gradients)
 
         for stage in stages:
@@ -488,7 +490,6 @@ class Plan:
 
     @staticmethod
     def _call_loss(b, edge, loss, weight, target, class_weights, result):
-        edge.uses += 1
         y = b.value(edge, K.PLAIN)
         dy = b.new_gradient(edge, K.PLAIN, fuses=False)[0] if edge.needs_gradient else None
         loss.call(b, edge.shape, weight, y, target, class_weights, dy, result)

@@ -53,8 +53,9 @@ class History(dict):
         return {"epoch": self.epoch[i], **{key: values[i] for key, values in self.items()}}
 
 
-def fit(net, x, y=None, *, loss="cross_entropy", optimizer=None, epochs=1, batch_size=32, validation_data=None, shuffle=True,
-        seed=0, callbacks=(), class_weight=None, loss_weights=None, clip_norm=None, augment=None, resume=False, verbose=1):
+def fit(net, x, y=None, *, loss="cross_entropy", optimizer=None, epochs=1, batch_size=32, validation_data=None,
+        shuffle=True, seed=0, callbacks=(), class_weight=None, loss_weights=None, clip_norm=None, augment=None,
+        resume=False, verbose=1):
     """Trains a network.
 
     Parameters
@@ -89,12 +90,13 @@ def fit(net, x, y=None, *, loss="cross_entropy", optimizer=None, epochs=1, batch
     augment : callable, optional
         ``augment(batch, rng) -> batch``, applied to each batch of the first input.
     resume : bool
-        Go on where ``net.training_state`` ends, also in the midst of an epoch: with the same data and options, a training
-        that was stopped, saved, loaded and resumed has bit for bit the parameters and figures of one that never stopped. The
-        network's own optimizer goes on then, and callbacks get their memory back by their class. Where nothing has been
-        trained yet, training begins.
+        Go on where ``net.training_state`` ends, also in the midst of an epoch: with the same data and options, a
+        training that was stopped, saved, loaded and resumed has bit for bit the parameters and figures of one that
+        never stopped. The network's own optimizer goes on then, and callbacks get their memory back by their class.
+        Where nothing has been trained yet, training begins.
     verbose : {0, 1, 2}
-        Nothing, a progress bar for each epoch (those of epochs under a second give way to the next), or a line for each.
+        Nothing, a progress bar for each epoch (those of epochs under a second give way to the next), or a line for
+        each.
 
     Returns
     -------
@@ -109,7 +111,8 @@ def fit(net, x, y=None, *, loss="cross_entropy", optimizer=None, epochs=1, batch
 
     Notes
     -----
-    Ctrl-C ends the training after the batch under way, ``history.interrupted`` being True; a second Ctrl-C ends it at once.
+    Ctrl-C ends the training after the batch under way, ``history.interrupted`` being True; a second Ctrl-C ends it at
+    once.
     """
     epochs, batch_size = integer(epochs, "epochs", 1), integer(batch_size, "batch_size", 1)
     if isinstance(verbose, bool) or verbose not in (0, 1, 2):
@@ -166,7 +169,8 @@ def evaluate(net, x, y=None, *, loss="cross_entropy", batch_size=256, class_weig
     return sums.metrics()
 
 
-def train_on_batch(net, x, y, *, loss="cross_entropy", optimizer=None, class_weight=None, loss_weights=None, clip_norm=None):
+def train_on_batch(net, x, y, *, loss="cross_entropy", optimizer=None, class_weight=None, loss_weights=None,
+                   clip_norm=None):
     """One training step on one batch.
 
     Parameters
@@ -239,8 +243,8 @@ def checked_batch(net, x, y, loss):
 def check_repeatable(data, epochs, what):
     """ValueError for a generator that would have to serve several epochs."""
     if epochs > 1 and isinstance(data, BatchData) and hasattr(data.source, "__next__"):
-        raise ValueError(f"{what} is a generator, which serves one epoch only, not {epochs}; pass arrays or an iterable that "
-                         f"can be iterated anew, such as a list or a DataLoader")
+        raise ValueError(f"{what} is a generator, which serves one epoch, not {epochs}; pass arrays, or an iterable "
+                         f"that can be iterated anew, such as a list or a DataLoader")
 
 
 def class_weights(net, loss, weights):
@@ -249,7 +253,7 @@ def class_weights(net, loss, weights):
         return None
     classes = {net.output_shapes[name][0] for name, of in net._losses(loss).items() if of.labels}
     if len(classes) != 1:
-        raise ValueError("class_weight needs cross-entropy, with the same number of classes at every output that has it")
+        raise ValueError("class_weight needs cross-entropy, and the same number of classes at every output with it")
     (count,) = classes
     if not isinstance(weights, dict):
         return as_tensor(weights, np.float64, "class_weight", 1)
@@ -513,8 +517,8 @@ class Run:
             raise ValueError(f"the training to resume has the figures {', '.join(saved['metrics'])}, this one "
                              f"{', '.join(self.metrics)}; give it the same loss and validation_data")
         if saved["batch"] and saved["data"] != self._data.described():
-            raise ValueError(f"the training to resume stopped in the midst of an epoch of {saved['data']}, this one has "
-                             f"{self._data.described()}")
+            raise ValueError(f"the training to resume stopped in the midst of an epoch of {saved['data']}, "
+                             f"this one has {self._data.described()}")
 
     def _callback_names(self):
         """The class of each callback, numbered where it comes again."""
@@ -524,7 +528,8 @@ class Run:
     def _record(self):
         """Writes into the network's training state all that a resumed run needs."""
         self.net.training_state["fit"] = {
-            "metrics": self.metrics, "data": self._data.described(), "epoch": self._finished, "batch": self.batch, "seconds": self._seconds,
+            "metrics": self.metrics, "data": self._data.described(),
+            "epoch": self._finished, "batch": self.batch, "seconds": self._seconds,
             "sums": {"outputs": [list(pair) for pair in self._sums.outputs], "samples": self._sums.samples},
             "random_state": state_of(self._rng), "order_state": self._order_state,
             "history": {key: list(values) for key, values in self.history.items()}, "epochs": list(self.history.epoch),
@@ -570,8 +575,8 @@ class Run:
             self._progress.end(self._sums, logs)
         seconds = time.perf_counter() - begun
         if self._verbose == 2:
-            print(f"{title}: {described(logs)}, {seconds:.2f} s, {self._sums.samples / seconds:,.0f}{self._progress.unit}/s",
-                  flush=True)
+            speed = f"{self._sums.samples / seconds:,.0f}{self._progress.unit}/s"
+            print(f"{title}: {described(logs)}, {seconds:.2f} s, {speed}", flush=True)
         logs.update(lr=self.optimizer.lr, seconds=seconds)
         self._finish_epoch(logs)
 
@@ -612,8 +617,8 @@ class Run:
         files = [c.saved for c in self._callbacks if isinstance(c, Checkpoint) and c.saved]
         where = f"; {files[-1]} holds the network after the last epoch that was saved" if files else ""
         return TrainingDiverged(
-            f"the loss became {self.batch_loss} in epoch {self.epoch}, batch {self.batch + 1}; the parameters are those "
-            f"before that batch{where}. Try a lower learning rate, or clip_norm"
+            f"the loss became {self.batch_loss} in epoch {self.epoch}, batch {self.batch + 1}; the parameters are "
+            f"those before that batch{where}. Try a lower learning rate, or clip_norm"
         )
 
 

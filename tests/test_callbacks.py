@@ -34,7 +34,8 @@ def tiny_data(count=24):
 
 def fit(callbacks, epochs, net=None, **options):
     net = net or tiny_net()
-    return net, net.fit(*tiny_data(), callbacks=callbacks, epochs=epochs, verbose=0, **{"optimizer": pycnn.SGD(0.1), **options})
+    options = {"optimizer": pycnn.SGD(0.1), **options}
+    return net, net.fit(*tiny_data(), callbacks=callbacks, epochs=epochs, verbose=0, **options)
 
 
 def figures(name, values):
@@ -132,7 +133,8 @@ def test_checkpoint_saves_every_epoch_what_can_be_resumed(tmp_path):
     saving = Checkpoint(tmp_path / "net-{epoch:02d}-{loss:.3f}.safetensors")
     net, history = fit([saving, CosineDecay(4)], 4, batch_size=5)
     files = sorted(tmp_path.iterdir())
-    assert [f.name for f in files] == [f"net-{e:02d}-{v:.3f}.safetensors" for e, v in zip(history.epoch, history["loss"])]
+    expected = [f"net-{e:02d}-{v:.3f}.safetensors" for e, v in zip(history.epoch, history["loss"])]
+    assert [f.name for f in files] == expected
     assert saving.saved == str(files[-1])
     again = pycnn.load(files[1])
     assert again.training_state["fit"]["epoch"] == 2

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pycnn import datasets
-from pycnn.datasets import augment, mnist
+from pycnn.datasets import augment, mnist_family
 from pycnn.datasets.idx import read_idx
 
 
@@ -23,7 +23,7 @@ def idx_bytes(array):
 def write_four(folder, count=5, compress=False):
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
-    for part, name in mnist.FILES.items():
+    for part, name in mnist_family.FILES.items():
         array = rng.integers(0, 256, (count, 4, 3) if part[0] == "x" else (count,), dtype=np.uint8)
         data = idx_bytes(array)
         (folder / (name + ".gz" if compress else name)).write_bytes(gzip.compress(data) if compress else data)
@@ -100,7 +100,7 @@ def test_a_named_folder_without_the_files_is_an_error_that_says_what_is_missing(
 
 def test_images_and_labels_of_different_numbers_are_an_error(tmp_path):
     write_four(tmp_path)
-    (tmp_path / mnist.FILES["y_train"]).write_bytes(idx_bytes(np.zeros(4, np.uint8)))
+    (tmp_path / mnist_family.FILES["y_train"]).write_bytes(idx_bytes(np.zeros(4, np.uint8)))
     with pytest.raises(ValueError, match="train-labels"):
         datasets.mnist(tmp_path)
 
@@ -130,12 +130,12 @@ def test_without_any_source_the_error_says_three_ways_to_get_the_data(monkeypatc
         raise OSError("no network")
 
     fake_pooch(monkeypatch, refuse)
-    monkeypatch.setattr(mnist, "DEBIAN_FOLDER", "/nonexistent")
+    monkeypatch.setattr(mnist_family, "DEBIAN_FOLDER", "/nonexistent")
     with pytest.raises(FileNotFoundError, match=r"\(1\).*PYCNN_DATA.*\(2\).*pip install.*\(3\)"):
         load()
 
 
-@pytest.mark.skipif(not os.path.isdir(mnist.DEBIAN_FOLDER), reason="Debian's dataset-fashion-mnist is not installed")
+@pytest.mark.skipif(not os.path.isdir(mnist_family.DEBIAN_FOLDER), reason="Debian's dataset-fashion-mnist is not installed")
 def test_debians_fashion_mnist_is_found():
     (x, y), (xt, yt) = datasets.fashion_mnist()
     assert x.shape == (60000, 1, 28, 28) and xt.shape == (10000, 1, 28, 28)

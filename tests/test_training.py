@@ -129,14 +129,15 @@ def test_several_outputs_have_figures_of_their_own():
     targets = {"kind": y, "mean": x.mean((2, 3))}
     losses = {"kind": "cross_entropy", "mean": "mse"}
     net = two_headed_net()
-    history = net.fit(x, targets, loss=losses, loss_weights={"kind": 1.0, "mean": 0.5}, epochs=5, optimizer=pycnn.Adam(0.01),
+    weights = {"kind": 1.0, "mean": 0.5}
+    history = net.fit(x, targets, loss=losses, loss_weights=weights, epochs=5, optimizer=pycnn.Adam(0.01),
                       validation_data=(x, targets), verbose=0)
     assert set(history) == {"lr", "seconds"} | {
         prefix + key for prefix in ("", "val_")
         for key in ("loss", "accuracy", "kind_loss", "kind_accuracy", "mean_loss")
     }
     assert history["loss"] == pytest.approx([a + b for a, b in zip(history["kind_loss"], history["mean_loss"])])
-    scores = net.evaluate(x, targets, loss=losses, loss_weights={"kind": 1.0, "mean": 0.5})
+    scores = net.evaluate(x, targets, loss=losses, loss_weights=weights)
     assert scores["mean_loss"] == pytest.approx(0.5 * np.mean((net.predict(x)["mean"] - x.mean((2, 3))) ** 2), rel=1e-4)
 
 
@@ -232,8 +233,8 @@ def noisy(batch, rng):
 def train(net, epochs=6, **options):
     """A training in which everything that has a state takes part."""
     x, y = stripes(70)
-    defaults = {"optimizer": pycnn.Adam(0.02), "batch_size": 16, "validation_data": stripes(40, seed=1), "seed": 3, "verbose": 0}
-    return net.fit(x, y, epochs=epochs, **{**defaults, **options})
+    defaults = {"optimizer": pycnn.Adam(0.02), "batch_size": 16, "validation_data": stripes(40, seed=1), "seed": 3}
+    return net.fit(x, y, epochs=epochs, verbose=0, **{**defaults, **options})
 
 
 def reloaded(net, tmp_path):
@@ -358,7 +359,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_parameters_before_that_batch(t
             of_epoch = next(x_of_epochs)
             return iter([(of_epoch[i : i + 16], y[i : i + 16]) for i in range(0, 64, 16)])
 
-    with pytest.raises(FloatingPointError, match=r"nan in epoch 3, batch 3.*before that batch; \S*after-2.safetensors holds"):
+    says = r"nan in epoch 3, batch 3.*before that batch; \S*after-2.safetensors holds"
+    with pytest.raises(FloatingPointError, match=says):
         net.fit(Batches(), epochs=5, callbacks=[saving, remember], verbose=0)
     assert len(expected) == 4 + 4 + 2
     assert_same_parameters(net, expected[-1])

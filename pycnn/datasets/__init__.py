@@ -2,7 +2,7 @@
 
 from . import augment
 from .digits import digits
-from .mnist import fashion_mnist, mnist
+from .mnist_family import fashion_mnist, mnist
 
 CLASS_NAMES = {     # of the sets whose labels are not the digits they look like
     "fashion-mnist": ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),

@@ -1,6 +1,6 @@
 """Activations as layers of their own; `Conv` and `Dense` also take them by name."""
 
-import math
+import sys
 
 from .base import Layer, activation_code, one_shape
 
@@ -90,6 +90,6 @@ class Softplus(Activation):
 
 
 def checked_alpha(alpha):
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not math.isfinite(alpha) or alpha <= 0:
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha <= sys.float_info.max:
         raise ValueError(f"alpha must be a finite number greater than 0, got {alpha!r}")
     return float(alpha)

@@ -81,7 +81,8 @@ class Layer:
     """Base of all layers.
 
     A subclass says what comes out of it (`output_shape`), what it learns (`parameters`), and which kernels its passes call
-    (`forward`, `backward`, on the builder of a plan). It keeps its constructor's arguments as attributes of the same names.
+    (`forward`, `backward`, on the builder of a plan). It keeps its constructor's arguments as attributes of the same names, but
+    for a flag whether it has a parameter: `bias` is kept as `has_bias`, since ``layer.bias`` is the parameter itself.
 
     Parameters
     ----------
@@ -93,9 +94,7 @@ class Layer:
     activation = None           # name of the activation it ends with
 
     def __init__(self, name=None):
-        if name is not None and (not isinstance(name, str) or not name or "/" in name):
-            raise ValueError(f"a layer's name is a non-empty string without '/', not {name!r}")
-        self.name = name
+        self.name = None if name is None else checked_name(name, "a layer's name")
         self._trainable = True
         self._parameters: dict[str, Parameter] = {}
 
@@ -135,8 +134,9 @@ class Layer:
 
     def config(self):
         """The constructor's arguments, as JSON-able data."""
-        names = list(inspect.signature(type(self).__init__).parameters)[1:]
-        return {n: to_json(getattr(self, n)) for n in names if n != "name"}
+        own = vars(self)
+        names = [n for n in inspect.signature(type(self).__init__).parameters if n not in ("self", "name")]
+        return {n: to_json(own[n] if n in own else own[f"has_{n}"]) for n in names}
 
     # ---- what a built network adds: parameters and their flags
 
@@ -214,6 +214,13 @@ class InputLayer(Layer):
 
     def output_shape(self):
         return self.shape
+
+
+def checked_name(name, what):
+    """`name`, if it is a name that tensors in a file can have."""
+    if not isinstance(name, str) or not name or "/" in name:
+        raise ValueError(f"{what} is a non-empty string without '/', not {name!r}")
+    return name
 
 
 def to_json(value):

@@ -38,7 +38,7 @@ class Conv(Layer):
         self.filters = integer(filters, "filters", 1)
         self.groups = integer(groups, "groups", 1)
         self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
-        self.bias, self.activation = bool(bias), activation
+        self.has_bias, self.activation = bool(bias), activation
         self.weight_init, self.bias_init = weight_init, bias_init
         activation_code(activation)
         if self.filters % self.groups:
@@ -66,13 +66,13 @@ class Conv(Layer):
         taps = prod(kernel)
         fans = (fan_in * taps, self.filters // self.groups * taps)
         specs = {"weight": ParameterSpec((self.filters, fan_in, *kernel), self.weight_init, *fans)}
-        if self.bias:
+        if self.has_bias:
             specs["bias"] = ParameterSpec((self.filters,), self.bias_init, *fans)
         return specs
 
     def connections(self, shape):
         taps = prod(self._axes(shape)[0])
-        return prod(self.output_shape(shape)) * (shape[0] // self.groups * taps + self.bias)
+        return prod(self.output_shape(shape)) * (shape[0] // self.groups * taps + self.has_bias)
 
     def geometry(self, b, shape):
         """The convolution as kernels know it: (n, c, k, groups, window)."""

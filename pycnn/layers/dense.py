@@ -25,7 +25,7 @@ class Dense(Layer):
     def __init__(self, units, activation=None, bias=True, weight_init="default", bias_init="zeros", name=None):
         super().__init__(name)
         self.units = integer(units, "units", 1)
-        self.activation, self.bias = activation, bool(bias)
+        self.activation, self.has_bias = activation, bool(bias)
         self.weight_init, self.bias_init = weight_init, bias_init
         activation_code(activation)
 
@@ -35,12 +35,12 @@ class Dense(Layer):
 
     def parameters(self, shape):
         specs = {"weight": ParameterSpec((self.units, shape[0]), self.weight_init, shape[0], self.units)}
-        if self.bias:
+        if self.has_bias:
             specs["bias"] = ParameterSpec((self.units,), self.bias_init, shape[0], self.units)
         return specs
 
     def connections(self, shape):
-        return self.units * (shape[0] + self.bias)
+        return self.units * (shape[0] + self.has_bias)
 
     def layout(self, b, s):
         return K.PLAIN

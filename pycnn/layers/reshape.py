@@ -20,4 +20,5 @@ class Flatten(Layer):
         b.alias_value(s.output, s.inputs[0], s.layout)
 
     def backward(self, b, s, dy):
-        b.pass_gradient(s.inputs[0], dy, s.layout)
+        # With one reader the output shares the input's activation (Builder.alias_value), so dy has its f' in it.
+        b.pass_gradient(s.inputs[0], dy, s.layout, multiplied=s.inputs[0].uses == 1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ..datasets import augment
-from ..optimizers import Adam, Optimizer
+from ..optimizers import AdamW, Optimizer
 from .lenet5 import lenet5
 
 __all__ = ["MODELS", "Model", "Recipe", "lenet5"]
@@ -57,9 +58,9 @@ MODELS = {
     "lenet5": Model(
         lenet5,
         {
-            "digits": Recipe(200, 64, Adam, 2e-3, augment=augment.RandomShift(2)),
-            "fashion-mnist": Recipe(12, 64, Adam, 2e-3, augment=augment.RandomFlip()),
-            "mnist": Recipe(20, 64, Adam, 2e-3, augment=augment.RandomShift(2)),
+            "digits": Recipe(150, 64, partial(AdamW, weight_decay=0.3), 2e-3, augment=augment.RandomShift(2)),
+            "fashion-mnist": Recipe(12, 64, partial(AdamW, weight_decay=0.1), 3e-3),
+            "mnist": Recipe(20, 64, partial(AdamW, weight_decay=0.1), 2e-3, augment=augment.RandomShift(2)),
         },
     ),
 }

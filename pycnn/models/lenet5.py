@@ -8,7 +8,7 @@ from ..network import Network
 
 
 def modern(image, classes):
-    """Rectifiers (and so He's first weights), max pooling, scores, full connections: 61,706 parameters for 28x28 images of 10 classes."""
+    """Rectifiers, max pooling, full connections, scores: 61,706 parameters for 28x28 images of 10 classes."""
     h = L.Conv(6, 5, padding=2, activation="relu", weight_init="he_normal", name="C1")(image)
     h = L.MaxPool(2, name="S2")(h)
     h = L.Conv(16, 5, activation="relu", weight_init="he_normal", name="C3")(h)
