@@ -1,5 +1,13 @@
 """pycnn: convolutional networks on the CPU, from NumPy arrays, at the speed of the machine."""
 
+try:
+    from . import _kernels  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"pycnn's compiled kernels are not beside {__file__}: this is a source folder. "
+        "Start Python in another folder, or build them here with: pip install -e ."
+    ) from error
+
 from . import callbacks, config, datasets, functional, initializers, layers, losses, optimizers, reference, training
 from .config import get_num_threads, set_num_threads, show_config
 from .graph import Input

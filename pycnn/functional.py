@@ -303,7 +303,9 @@ def _check_groups(x_shape, w_shape, groups, what):
     groups = shapes.integer(groups, "groups", 1)
     if len(w_shape) != len(x_shape):
         raise ValueError(f"the weights of an input {x_shape} must have {len(x_shape)} axes, got {w_shape}")
-    if w_shape[0] < 1 or w_shape[0] % groups:
+    if 0 in w_shape:
+        raise ValueError(f"weights must not be empty, got shape {w_shape}")
+    if w_shape[0] % groups:
         raise ValueError(f"the {what} of weights {w_shape} must be a multiple of groups, {groups}")
     return groups
 
@@ -943,17 +945,16 @@ def _activation(kind, alpha):
     return _kernels.ACTIVATIONS.index(kind), default if alpha is None else _number(alpha, f"{kind}: alpha", 0)
 
 
-def _elementwise(function, parameters, append, dtype, arrays):
-    """The result of a step on whole arrays of one shape; `append` is given the program, the number of elements, and the
-    addresses of the arrays and of the result."""
-    shape = arrays[0].shape
+def _elementwise(kernel, leading, arrays):
+    """The result of a kernel that takes `leading`, the addresses of arrays of one shape, and that of such a result."""
+    shape, dtype = arrays[0].shape, arrays[0].dtype
 
     def lay_out(p):
         sources, y = [p.read(shape) for _ in arrays], p.tensor(shape)
-        append(p.program, math.prod(shape), sources, y)
+        getattr(p.program, kernel)(*leading, *sources, y)
         p.write(y, shape)
 
-    return _run(function, parameters, lay_out, dtype, arrays, [(shape, dtype)])[0]
+    return _run(kernel, leading, lay_out, dtype, arrays, [(shape, dtype)])[0]
 
 
 def activation_forward(x, kind, alpha=None):
@@ -979,25 +980,15 @@ def activation_forward(x, kind, alpha=None):
     ValueError
         If there is no such kind, or alpha is negative.
     """
-    dtype, activation = _dtype_of(x), _activation(kind, alpha)
-    x = shapes.as_tensor(x, dtype, "x")
-    return _elementwise(
-        "activation_forward", activation, lambda p, n, xs, y: p.activation_forward(activation, n, *xs, y), dtype, [x]
-    )
+    activation, x = _activation(kind, alpha), shapes.as_tensor(x, _dtype_of(x), "x")
+    return _elementwise("activation_forward", (activation, x.size), [x])
 
 
 def activation_backward(dy, y, kind, alpha=None):
     """Gradient of an activation from its OUTPUT y: dx = f'(x) dy, see `activation_forward`."""
     dtype, activation = _dtype_of(dy, y), _activation(kind, alpha)
     y = shapes.as_tensor(y, dtype, "y")
-    dy = _tensor_of(dy, dtype, "dy", y.shape)
-    return _elementwise(
-        "activation_backward",
-        activation,
-        lambda p, n, xs, dx: p.activation_backward(activation, n, *xs, dx),
-        dtype,
-        [dy, y],
-    )
+    return _elementwise("activation_backward", (activation, y.size), [_tensor_of(dy, dtype, "dy", y.shape), y])
 
 
 def softmax(x, axis=1):
@@ -1021,21 +1012,15 @@ def log_softmax_backward(dy, y, axis=1):
 
 
 def _softmax(log, x, axis):
-    dtype = _dtype_of(x)
-    x = shapes.as_tensor(x, dtype, "x")
-    lines = _lines(x.shape, axis)
-    return _elementwise(
-        "softmax_forward", (log, lines), lambda p, n, xs, y: p.softmax_forward(log, *lines, *xs, y), dtype, [x]
-    )
+    x = shapes.as_tensor(x, _dtype_of(x), "x")
+    return _elementwise("softmax_forward", (log, *_lines(x.shape, axis)), [x])
 
 
 def _softmax_gradient(log, dy, y, axis):
     dtype = _dtype_of(dy, y)
     y = shapes.as_tensor(y, dtype, "y")
-    dy, lines = _tensor_of(dy, dtype, "dy", y.shape), _lines(y.shape, axis)
-    return _elementwise(
-        "softmax_backward", (log, lines), lambda p, n, xs, dx: p.softmax_backward(log, *lines, *xs, dx), dtype, [dy, y]
-    )
+    dy = _tensor_of(dy, dtype, "dy", y.shape)
+    return _elementwise("softmax_backward", (log, *_lines(y.shape, axis)), [dy, y])
 
 
 def _axis(axis, rank):
@@ -1059,9 +1044,15 @@ def add(*arrays):
     """Sum of one or more arrays of one shape."""
     if not arrays:
         raise ValueError("add needs at least one array")
-    dtype = _dtype_of(*arrays)
-    arrays = _alike(arrays, dtype)
-    return _elementwise("sum", len(arrays), lambda p, n, xs, y: p.sum(n, xs, y), dtype, arrays)
+    arrays = _alike(arrays)
+    shape, dtype = arrays[0].shape, arrays[0].dtype
+
+    def lay_out(p):
+        sources, y = [p.read(shape) for _ in arrays], p.tensor(shape)
+        p.program.sum(math.prod(shape), sources, y)
+        p.write(y, shape)
+
+    return _run("sum", (), lay_out, dtype, arrays, [(shape, dtype)])[0]
 
 
 def add_backward(dy, count=2):
@@ -1072,8 +1063,8 @@ def add_backward(dy, count=2):
 
 def multiply(a, b):
     """Product of two arrays of one shape, element by element."""
-    dtype = _dtype_of(a, b)
-    return _elementwise("multiply", (), lambda p, n, xs, y: p.multiply(n, *xs, y), dtype, _alike((a, b), dtype))
+    a, b = _alike((a, b))
+    return _elementwise("multiply", (a.size,), [a, b])
 
 
 def multiply_backward(dy, a, b):
@@ -1125,8 +1116,9 @@ def concat_backward(dy, sizes, axis=1):
     return tuple(_run("concat_backward", (axis, sizes), lay_out, dtype, [dy], [(shape, dtype) for shape in parts]))
 
 
-def _alike(arrays, dtype):
-    """Arrays of one shape."""
+def _alike(arrays):
+    """Arrays of one shape, all of one dtype."""
+    dtype = _dtype_of(*arrays)
     arrays = [shapes.as_tensor(a, dtype, f"array {i}") for i, a in enumerate(arrays)]
     if len({a.shape for a in arrays}) > 1:
         raise ValueError(f"arrays of one shape are expected, got {[a.shape for a in arrays]}")
@@ -1184,7 +1176,7 @@ def softmax_cross_entropy(scores, labels, sample_weights=None, class_weights=Non
         label_slot, weight_slot = p.slot(), p.slot() if class_weights is not None else 0
         p.program.softmax_cross_entropy(n, classes, positions, 1.0, y, label_slot, weight_slot, dy, result)
 
-    return _loss("softmax_cross_entropy", append, scores, _given(labels, class_weights))
+    return _loss("softmax_cross_entropy", (), append, scores, _given(labels, class_weights))
 
 
 def _weights_of_labels(weights, labels, dtype):
@@ -1208,7 +1200,7 @@ def _weighted_cross_entropy(scores, labels, weights):
 
 def mean_squared_error(y, target):
     """Mean over all elements of (y - target)^2; raises ValueError if the shapes differ."""
-    return _loss_of_pairs("mean_squared_error", y, target, lambda p, *step: p.program.mean_squared_error(*step))
+    return _loss_of_pairs("mean_squared_error", (), y, target)
 
 
 def binary_cross_entropy(p, target):
@@ -1217,9 +1209,7 @@ def binary_cross_entropy(p, target):
     As in PyTorch logarithms are at least -100, and p (1 - p), which the gradient divides by, at least 1e-12.
     Raises ValueError if the shapes differ.
     """
-    return _loss_of_pairs(
-        "binary_cross_entropy", p, target, lambda p, *step: p.program.binary_cross_entropy(False, *step)
-    )
+    return _loss_of_pairs("binary_cross_entropy", (False,), p, target)
 
 
 def binary_cross_entropy_with_logits(scores, target):
@@ -1227,27 +1217,22 @@ def binary_cross_entropy_with_logits(scores, target):
 
     max(x, 0) - x t + log(1 + exp(-|x|)), with gradient sigmoid(x) - t. Raises ValueError if the shapes differ.
     """
-    return _loss_of_pairs(
-        "binary_cross_entropy_with_logits",
-        scores,
-        target,
-        lambda p, *step: p.program.binary_cross_entropy(True, *step),
-    )
+    return _loss_of_pairs("binary_cross_entropy", (True,), scores, target)
 
 
-def _loss_of_pairs(function, y, target, call):
-    """The mean loss of numbers and their targets; `call` appends it to a program."""
+def _loss_of_pairs(kernel, leading, y, target):
+    """The mean loss of numbers and their targets, by a kernel that takes `leading` first."""
     dtype = _dtype_of(y, target)
     y = shapes.as_tensor(y, dtype, "the first argument")
     target = _tensor_of(target, dtype, "target", y.shape)
-    return _loss(function, lambda p, *addresses: _append_pairs(call, p, y.size, *addresses), y, [target])
+
+    def append(p, source, dy, result):
+        getattr(p.program, kernel)(*leading, y.size, 1.0, source, p.slot(), dy, result)
+
+    return _loss(kernel, leading, append, y, [target])
 
 
-def _append_pairs(call, p, n, y, dy, result):
-    call(p, n, 1.0, y, p.slot(), dy, result)
-
-
-def _loss(function, append, y, targets):
+def _loss(kernel, parameters, append, y, targets):
     """(loss, gradient); `append` is given the program and the addresses of y, its gradient and the result, and takes a
     slot for each target."""
     if not y.size:
@@ -1259,14 +1244,14 @@ def _loss(function, append, y, targets):
         p.write(result, p.doubles(2))
         p.write(dy, y.shape)
 
-    result, dy = _run(function, (), lay_out, y.dtype, [y, *targets], [((2,), np.float64), (y.shape, y.dtype)])
+    result, dy = _run(kernel, parameters, lay_out, y.dtype, [y, *targets], [((2,), np.float64), (y.shape, y.dtype)])
     return float(result[0]), dy
 
 
 # ---- optimisers: each returns the new weights, then its new state; nothing is changed in place -----------------------
 
 
-def _update(function, w, g, state, hyper):
+def _update(kernel, w, g, state, hyper):
     """New weights and state after one step with these hyper-parameters, in the order of ``csrc/pycnn.h``."""
     dtype = _dtype_of(w, g, *state.values())
     w = shapes.as_tensor(w, dtype, "w")
@@ -1277,11 +1262,11 @@ def _update(function, w, g, state, hyper):
     def lay_out(p):
         numbers, weights, gradient = p.read(p.doubles(len(hyper))), p.read(w.shape), p.read(w.shape)
         kept = [p.read(w.shape) for _ in state]
-        getattr(p.program, function)([(0, w.size)], numbers, 0, weights, gradient, *kept)
+        getattr(p.program, kernel)([(0, w.size)], numbers, 0, weights, gradient, *kept)
         for address in (weights, *kept):
             p.write(address, w.shape)
 
-    return tuple(_run(function, (), lay_out, dtype, [hyper, w, g, *state], [(w.shape, dtype)] * (1 + len(state))))
+    return tuple(_run(kernel, (), lay_out, dtype, [hyper, w, g, *state], [(w.shape, dtype)] * (1 + len(state))))
 
 
 def sgd_update(w, g, v=None, *, lr, momentum=0, dampening=0, nesterov=False, weight_decay=0):

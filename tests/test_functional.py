@@ -116,7 +116,11 @@ def windows(draw, max_kernel=4, max_dilation=3):
     def each(strategy):
         return draw(st.tuples(*[strategy] * rank))
 
-    kernel, stride, dilation = each(st.integers(1, max_kernel)), each(st.integers(1, 3)), each(st.integers(1, max_dilation))
+    kernel, stride, dilation = (
+        each(st.integers(1, max_kernel)),
+        each(st.integers(1, 3)),
+        each(st.integers(1, max_dilation)),
+    )
     padding = each(st.tuples(st.integers(0, 3), st.integers(0, 3)))
     least = [max(1, d * (k - 1) + 1 - b - a) for k, d, (b, a) in zip(kernel, dilation, padding)]
     size = tuple(n + draw(st.integers(0, LARGEST[rank])) for n in least)
@@ -141,7 +145,9 @@ def transposed_convolutions(draw):
     extra = tuple(draw(st.integers(0, limit)) for limit in limits)
     parameters |= {"groups": groups, "output_padding": extra}
     try:
-        shapes.conv_transpose_output_shape(out, kernel, *[parameters[p] for p in ("stride", "padding", "dilation")], extra)
+        shapes.conv_transpose_output_shape(
+            out, kernel, *[parameters[p] for p in ("stride", "padding", "dilation")], extra
+        )
     except ValueError:
         parameters |= {"padding": 0}
     return (draw(batches), c * groups, *out), (c * groups, k, *kernel), parameters
@@ -155,7 +161,9 @@ def poolings(draw, max_dilation=3):
         kernel = tuple(k + 1 for k in kernel)
         parameters |= {"kernel_size": kernel, "ceil_mode": draw(st.booleans())}
         try:
-            shapes.pool_output_shape(size, kernel, *[parameters[p] for p in ("stride", "padding", "dilation", "ceil_mode")])
+            shapes.pool_output_shape(
+                size, kernel, *[parameters[p] for p in ("stride", "padding", "dilation", "ceil_mode")]
+            )
         except ValueError:
             parameters |= {"padding": 0}
             size = tuple(n + d * k for n, k, d in zip(size, kernel, parameters["dilation"]))
@@ -299,7 +307,9 @@ def test_dense_agrees_with_the_reference(n, c, k, dtype, form, with_bias, rng):
     y = functional.dense_forward(form(x), form(w), b)
     assert_sums_agree(y, reference.dense_forward(*exact(x, w, b)), reference.dense_forward(*absolute(x, w, b)), c + 1)
     dx = functional.dense_backward_data(form(dy), form(w))
-    assert_sums_agree(dx, reference.dense_backward_data(*exact(dy, w)), reference.dense_backward_data(*absolute(dy, w)), k)
+    assert_sums_agree(
+        dx, reference.dense_backward_data(*exact(dy, w)), reference.dense_backward_data(*absolute(dy, w)), k
+    )
     gradients = functional.dense_backward_weights(form(dy), form(x))
     expected = reference.dense_backward_weights(*exact(dy, x))
     for gradient, right, magnitude in zip(gradients, expected, reference.dense_backward_weights(*absolute(dy, x))):
@@ -387,7 +397,9 @@ def test_global_pooling_agrees_with_the_reference(shape, dtype):
 @pytest.mark.parametrize("kind", _kernels.ACTIVATIONS)
 def test_an_activation_and_its_gradient_agree_with_the_reference(kind, alpha, dtype):
     rng = np.random.default_rng(3)
-    x = np.concatenate([normal(rng, 2000, dtype), 20 * normal(rng, 2000, dtype), dtype([0, -0.0, 1e-6, -1e-6, 700, -700])])
+    x = np.concatenate(
+        [normal(rng, 2000, dtype), 20 * normal(rng, 2000, dtype), dtype([0, -0.0, 1e-6, -1e-6, 700, -700])]
+    )
     x = x.reshape(2, 1, -1)
     y = functional.activation_forward(x, kind, alpha)
     assert y.dtype == dtype
@@ -399,7 +411,9 @@ def test_an_activation_and_its_gradient_agree_with_the_reference(kind, alpha, dt
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape, axis", [((7,), 0), ((5, 1), 1), ((40, 10), 1), ((3, 37, 5), 1), ((3, 4, 5, 6), -1), ((20, 9), 0)])
+@pytest.mark.parametrize(
+    "shape, axis", [((7,), 0), ((5, 1), 1), ((40, 10), 1), ((3, 37, 5), 1), ((3, 4, 5, 6), -1), ((20, 9), 0)]
+)
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_softmax_and_its_gradient_agree_with_the_reference(name, shape, axis, dtype):
     rng = np.random.default_rng(4)
@@ -743,9 +757,17 @@ HUGE = 2**40
         ("conv_forward", (X, W.astype(object)), {}, TypeError, "w must hold real numbers, got dtype object"),
         ("conv_forward", (X, W.astype(str)), {}, TypeError, "w must hold real numbers"),
         ("conv_forward", (X[:, :3], W), {}, ValueError, "in 1 groups read 4 channels; the input has 3"),
-        ("conv_forward", (X[:, :0], W[:, :0]), {}, ValueError, "x must have at least one channel and position"),
+        ("conv_forward", (X[:, :0], W), {}, ValueError, "x must have at least one channel and position"),
         ("conv_forward", (X[..., :0], W), {}, ValueError, "x must have at least one channel and position"),
-        ("conv_forward", (X, W), {"groups": 4}, ValueError, "the filters of weights .* must be a multiple of groups, 4"),
+        ("conv_forward", (X, W[:0]), {}, ValueError, "weights must not be empty"),
+        ("conv_transpose_forward", (Y, W[:, :0]), {}, ValueError, "weights must not be empty"),
+        (
+            "conv_forward",
+            (X, W),
+            {"groups": 4},
+            ValueError,
+            "the filters of weights .* must be a multiple of groups, 4",
+        ),
         ("conv_forward", (X, W), {"groups": 2}, ValueError, "in 2 groups read 8 channels; the input has 4"),
         ("conv_forward", (X, W), {"groups": 0}, ValueError, "groups must be at least 1, got 0"),
         ("conv_forward", (X, W), {"groups": 1.0}, TypeError, "groups must be an integer, got 1.0"),
@@ -786,7 +808,13 @@ HUGE = 2**40
         ("avg_pool_forward", (X, 2), {"stride": 0}, ValueError, "stride must be at least 1"),
         ("avg_pool_backward", (X, X.shape, 2), {}, ValueError, r"dy must have shape \(2, 4, 4, 4\)"),
         ("max_pool_backward", (X, X, X.shape), {}, TypeError, "indices must be integers, got dtype float64"),
-        ("max_pool_backward", (X, X.astype(int) * 64, X.shape), {}, ValueError, r"indices must lie in 0 ... 63, got 64"),
+        (
+            "max_pool_backward",
+            (X, X.astype(int) * 64, X.shape),
+            {},
+            ValueError,
+            r"indices must lie in 0 ... 63, got 64",
+        ),
         ("max_pool_backward", (X, X.astype(int) * 9, X.shape, 1), {}, ValueError, "a position outside its window"),
         ("max_pool_backward", (X, X.astype(int), (2, 3, 8, 8)), {}, ValueError, r"dy must have shape \(2, 3\)"),
         ("global_max_pool_backward", (X, X.astype(int), X.shape), {}, ValueError, r"dy must have shape \(2, 4, 1, 1\)"),
@@ -806,7 +834,13 @@ HUGE = 2**40
         ("concat_backward", (X, (1, 2)), {}, ValueError, r"sizes \(1, 2\) must add up to 4"),
         ("concat_backward", (X, (5, -1)), {}, ValueError, "a size must be at least 0"),
         ("softmax_cross_entropy", (W[..., 0, 0], B), {}, TypeError, "labels must be integers, got dtype float64"),
-        ("softmax_cross_entropy", (W[..., 0, 0], np.arange(6)), {}, ValueError, "labels must lie in 0 ... 3, got 0 ... 5"),
+        (
+            "softmax_cross_entropy",
+            (W[..., 0, 0], np.arange(6)),
+            {},
+            ValueError,
+            "labels must lie in 0 ... 3, got 0 ... 5",
+        ),
         ("softmax_cross_entropy", (W[..., 0, 0], [0, 1]), {}, ValueError, r"labels must have shape \(6,\)"),
         ("softmax_cross_entropy", (W[..., 0, 0], [0] * 6, [1, 2]), {}, ValueError, "sample_weights must have shape"),
         ("softmax_cross_entropy", (W[..., 0, 0], [0] * 6, None, B), {}, ValueError, "class_weights must have shape"),

@@ -171,7 +171,10 @@ def test_a_bad_size_is_refused_by_name(value, error, message):
     "parameters, message",
     [
         (((4, 4), 5), "kernel 5x5 does not fit its input 4x4; pad it or use a kernel of at most 4x4"),
-        (((4, 4), 7, 1, 1), "kernel 7x7 does not fit its input 4x4 padded to 6x6; pad it or use a kernel of at most 6x6"),
+        (
+            ((4, 4), 7, 1, 1),
+            "kernel 7x7 does not fit its input 4x4 padded to 6x6; pad it or use a kernel of at most 6x6",
+        ),
         (
             ((4,), 3, 1, 0, 2),
             "kernel 3 dilated to 5 does not fit its input 4; pad it or use a kernel of at most 2",
