@@ -82,7 +82,7 @@ def parser():
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument("--data", choices=DATA,
                       help="data set (default: the model's first, or what the file was trained on)")
-    data.add_argument("--data-dir", metavar="DIR", help="where the data set's files are, or are to be kept")
+    data.add_argument("--data-dir", metavar="DIR", help="where the data set's files are")
 
     top = Parser(prog="pycnn", description="Convolutional networks on the CPU.")
     top.add_argument("--version", action="version", version=f"pycnn {config.version()}")

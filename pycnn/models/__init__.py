@@ -58,7 +58,7 @@ MODELS = {
     "lenet5": Model(
         lenet5,
         {
-            "digits": Recipe(150, 64, partial(AdamW, weight_decay=0.3), 2e-3, augment=augment.RandomShift(2)),
+            "digits": Recipe(100, 64, partial(AdamW, weight_decay=0.3), 3e-3, augment=augment.RandomShift(2)),
             "fashion-mnist": Recipe(12, 64, partial(AdamW, weight_decay=0.1), 3e-3),
             "mnist": Recipe(20, 64, partial(AdamW, weight_decay=0.1), 2e-3, augment=augment.RandomShift(2)),
         },
