@@ -187,5 +187,6 @@ void pycnn_step_free(pycnn_step *);
 int pycnn_max_threads(void);        /* what OpenMP (or whoever limits it) allows the calling thread; 1 without OpenMP */
 void pycnn_set_max_threads(int);
 int pycnn_has_openmp(void);
+const char *pycnn_compiler(void);
 
 #endif

@@ -180,3 +180,12 @@ int pycnn_max_threads(void) { return 1; }
 void pycnn_set_max_threads(int n) { (void)n; }
 int pycnn_has_openmp(void) { return 0; }
 #endif
+
+const char *pycnn_compiler(void)
+{
+#if defined(__clang__)
+    return __VERSION__;
+#else
+    return "GCC " __VERSION__;
+#endif
+}

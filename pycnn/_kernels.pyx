@@ -88,6 +88,7 @@ cdef extern from "pycnn.h" nogil:
     int pycnn_max_threads()
     void pycnn_set_max_threads(int)
     int pycnn_has_openmp()
+    const char *pycnn_compiler()
 
 
 PLAIN, SAMPLES, CHANNELS = PYCNN_PLAIN, PYCNN_SAMPLES, PYCNN_CHANNELS
@@ -114,6 +115,11 @@ def set_max_threads(int threads):
 def has_openmp():
     """Whether the module was built with OpenMP."""
     return bool(pycnn_has_openmp())
+
+
+def compiler():
+    """Name and version of the compiler that built the module."""
+    return pycnn_compiler().decode()
 
 
 cdef pycnn_window to_window(w):

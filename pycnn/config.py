@@ -66,8 +66,8 @@ def show_config():
     Returns
     -------
     dict
-        ``version``, ``isa``, ``lanes`` (of a vector, by dtype), ``threads``, ``openmp``, ``numpy``, ``python`` and
-        ``machine``.
+        ``version``, ``isa``, ``lanes`` (of a vector, by dtype), ``threads``, ``openmp``, ``compiler``, ``numpy``,
+        ``python`` and ``machine``.
     """
     config = {
         "version": version(),
@@ -75,6 +75,7 @@ def show_config():
         "lanes": {name: int(kernels(name).lanes) for name in ("float32", "float64")},
         "threads": get_num_threads(),
         "openmp": _kernels.has_openmp(),
+        "compiler": _kernels.compiler(),
         "numpy": np.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",

@@ -117,7 +117,8 @@ class Graph:
         taken = Counter(layer.name for layer in layers if layer.name)
         for name, count in taken.items():
             if count > 1:
-                raise ValueError(f"{count} layers are named {name!r}; names must be unique (call one layer twice to share it)")
+                raise ValueError(f"{count} layers are named {name!r}; names must be unique "
+                                 f"(call one layer twice to share it)")
         counts = Counter()
         for layer in layers:
             while not layer.name:
@@ -131,7 +132,8 @@ class Graph:
         """The graph as JSON-able data; `Graph.from_dict` reads it."""
         number = {node: i for i, node in enumerate(self.nodes)}
         return {
-            "layers": {name: {"class": type(layer).__name__, "config": layer.config()} for name, layer in self.layers.items()},
+            "layers": {name: {"class": type(layer).__name__, "config": layer.config()}
+                       for name, layer in self.layers.items()},
             "nodes": [{"layer": node.layer.name, "inputs": [number[i] for i in node.inputs]} for node in self.nodes],
             "inputs": {name: number[node] for name, node in self.inputs.items()},
             "outputs": {name: number[node] for name, node in self.outputs.items()},

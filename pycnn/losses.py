@@ -62,7 +62,10 @@ class BinaryCrossEntropyWithLogits(BinaryCrossEntropy):
     logits = True
 
 
-LOSSES = {loss.name: loss for loss in (CrossEntropy(), MeanSquaredError(), BinaryCrossEntropy(), BinaryCrossEntropyWithLogits())}
+LOSSES = {
+    loss.name: loss
+    for loss in (CrossEntropy(), MeanSquaredError(), BinaryCrossEntropy(), BinaryCrossEntropyWithLogits())
+}
 
 
 def get_loss(loss):

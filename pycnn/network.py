@@ -9,15 +9,17 @@ from math import prod
 import numpy as np
 
 from . import config, layers
+from .checks import by_name, check_samples, checked_labels
 from .files import read_tensors, write_tensors
 from .graph import Graph
 from .initializers import initial_value
 from .layers.base import InputLayer
 from .losses import get_loss
-from .optimizers import OPTIMIZERS, finite, get_optimizer
-from .plan import HYPER_SIZE, Plan
+from .optimizers import OPTIMIZERS, get_optimizer
+from .plan import Plan
 from .shapes import as_tensor, check_size, integer
 from .storage import Storage
+from .trainer import Trainer
 
 PLANS_KEPT = 16
 
@@ -44,7 +46,7 @@ class Network:
     """
 
     def __init__(self, inputs, outputs, *, name=None, dtype="float32", seed=0):
-        self._form = "one" if not isinstance(outputs, (list, tuple, dict)) else "dict" if isinstance(outputs, dict) else "list"
+        self._form = "dict" if isinstance(outputs, dict) else "list" if isinstance(outputs, (list, tuple)) else "one"
         graph = Graph(inputs, outputs)
         self._set_up(graph, name, dtype)
         rng = np.random.default_rng(seed)
@@ -81,7 +83,8 @@ class Network:
             shapes = {kind: spec.shape for kind, spec in of_use.items()}
             known = specs.setdefault(node.layer.name, of_use)
             if shapes != {kind: spec.shape for kind, spec in known.items()}:
-                raise ValueError(f"{node.label}: shared by inputs of different shapes, its parameters would have to be {shapes}")
+                raise ValueError(f"{node.label}: shared by inputs of different shapes; for {node.inputs[0].shape} its "
+                                 f"parameters would have to be {shapes}")
         return specs
 
     # ---- what it is made of
@@ -138,17 +141,16 @@ class Network:
             joined = layer.connections(*shapes)
             connections += joined
             kind = "Input" if isinstance(layer, InputLayer) else type(layer).__name__
-            rows.append((f"{layer.name} ({kind})" if layer.name != kind else kind, " x ".join(map(str, node.shape)),
-                         f"{sum(p.size for p in own):,}", f"{trainable:,}", f"{joined:,}", ", ".join(i.label for i in node.inputs)))
-        rows.append(("total", "", f"{self.count_parameters():,}", f"{self.count_parameters(trainable=True):,}", f"{connections:,}", ""))
-        widths = [max(len(row[i]) for row in rows) for i in range(6)]
-        lines = ["  ".join(cell.rjust(w) if i in (2, 3, 4) else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip()
-                 for row in rows]
-        rule = "-" * max(map(len, lines))
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+            counts = (sum(p.size for p in own), trainable, joined)
+            rows.append((f"{layer.name} ({kind})", " x ".join(map(str, node.shape)), *(f"{count:,}" for count in counts),
+                         ", ".join(i.label for i in node.inputs)))
+        totals = (self.count_parameters(), self.count_parameters(trainable=True), connections)
+        rows.append(("total", "", *(f"{count:,}" for count in totals), ""))
+        return table(rows, numbers=(2, 3, 4))
 
     def __repr__(self):
-        return f"<Network {self.name or ''} {self.input_shapes} -> {self.output_shapes}, {self.count_parameters():,} parameters>"
+        shapes = f"{self.input_shapes} -> {self.output_shapes}"
+        return f"<Network {self.name or ''} {shapes}, {self.count_parameters():,} parameters>"
 
     # ---- arrays in
 
@@ -187,7 +189,7 @@ class Network:
             When a target is missing, has another shape than its output, or a label is out of range.
         """
         checked = []
-        losses = self._losses(loss)
+        losses = self.losses_by_output(loss)
         for name, target in by_name(y, list(losses), "target").items():
             shape = self.output_shapes[name]
             if losses[name].labels:
@@ -196,7 +198,7 @@ class Network:
                 checked.append(self._checked(f"target {name!r}", target, shape))
         return checked
 
-    def _losses(self, loss):
+    def losses_by_output(self, loss):
         """Output name -> Loss, of one loss for all outputs, a list or a dict; outputs without one are left out."""
         if isinstance(loss, dict):
             unknown = [name for name in loss if name not in self.output_names]
@@ -239,7 +241,7 @@ class Network:
             return self._prediction_plan(batch)
         if loss is None:
             loss = {n: "cross_entropy" if len(s) == 1 and s[0] > 1 else "mse" for n, s in self.output_shapes.items()}
-        weighted = {name: (of, 1.0) for name, of in self._losses(loss).items()}
+        weighted = {name: (of, 1.0) for name, of in self.losses_by_output(loss).items()}
         return self._new_plan(batch, losses=weighted, gradients=True, optimizer=get_optimizer(optimizer))
 
     def _prediction_plan(self, batch):
@@ -294,7 +296,7 @@ class Network:
         gradients : dict of str to array
             Of every parameter that can learn (``"C1/weight"``) and every input (``"inputs/image"``).
         """
-        arrays, losses = self.check_inputs(x), self._losses(loss)
+        arrays, losses = self.check_inputs(x), self.losses_by_output(loss)
         targets = self.check_targets(y, loss)
         check_samples(arrays, targets)
         names = tuple(self.input_names)
@@ -302,7 +304,8 @@ class Network:
         weighted = {name: (of, 1.0) for name, of in losses.items()}
         with self._lock:
             key = ("gradients", len(arrays[0]), *losses.items())
-            plan = self._plan(key, lambda: self._new_plan(len(arrays[0]), losses=weighted, gradients=True, input_gradients=names))
+            plan = self._plan(key, lambda: self._new_plan(len(arrays[0]), losses=weighted, gradients=True,
+                                                          input_gradients=names))
             plan.run([*arrays, None, *targets, None, *of_inputs.values()])
             gradients = {}
             for layer in self.layers.values():
@@ -327,15 +330,18 @@ class Network:
         tensors = dict(self.parameters)
         for state in self.optimizer.state if self.optimizer else ():
             vector = self.storage.state(state)
-            tensors.update((f"optimizer/{state}/{p.name}", self.storage.piece(vector, p)) for p in self.storage.parameters.values())
+            for p in self.storage.parameters.values():
+                tensors[f"optimizer/{state}/{p.name}"] = self.storage.piece(vector, p)
         description = {
             "name": self.name, "dtype": self.dtype.name, "form": self._form, "graph": self.graph.to_dict(),
             "trainable": {n: layer._trainable for n, layer in self.layers.items()},
-            "frozen_maps": {p.name: np.flatnonzero(~p.maps).tolist() for p in self.storage.parameters.values() if not p.maps.all()},
-            "optimizer": self.optimizer and {"class": type(self.optimizer).__name__, "config": self.optimizer.config(),
-                                             "steps": self.optimizer.steps},
+            "frozen_maps": {p.name: np.flatnonzero(~p.maps).tolist() for p in self.storage.parameters.values()},
+            "optimizer": None,
             "training_state": self.training_state,
         }
+        if self.optimizer:
+            description["optimizer"] = {"class": type(self.optimizer).__name__, "config": self.optimizer.config(),
+                                        "steps": self.optimizer.steps}
         write_tensors(path, tensors, description)
 
 
@@ -403,123 +409,12 @@ def check_tensors(graph, tensors, description):
                              f"{description['dtype']} {shape}")
 
 
-def by_name(values, names, what):
-    """One value, a list or a dict -> dict in the order of `names`."""
-    if isinstance(values, dict):
-        missing, unknown = [n for n in names if n not in values], [n for n in values if n not in names]
-        if missing or unknown:
-            raise ValueError(f"{what}s are {names}; got {list(values)}")
-        return {name: values[name] for name in names}
-    if len(names) == 1 and not (isinstance(values, (list, tuple)) and len(values) == 1 and np.ndim(values[0]) > 1):
-        return {names[0]: values}
-    if not isinstance(values, (list, tuple)) or len(values) != len(names):
-        got = len(values) if isinstance(values, (list, tuple)) else "one array"
-        raise ValueError(f"expects {len(names)} {what}s ({', '.join(names)}) as a list or dict, got {got}")
-    return dict(zip(names, values))
-
-
-def checked_labels(labels, shape, what):
-    """Labels ``(N, *positions)`` as int64, each from 0 to the number of classes - 1."""
-    labels = np.asarray(labels)
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"{what} must be integer labels, got {labels.dtype}")
-    if labels.shape[1:] != shape[1:] or labels.ndim != len(shape):
-        expected = ", ".join(["N", *map(str, shape[1:])])
-        raise ValueError(f"{what} has shape {labels.shape}, expects labels of shape ({expected})")
-    if labels.size and not (0 <= labels.min() and labels.max() < shape[0]):
-        raise ValueError(f"{what} has labels from {labels.min()} to {labels.max()}, expects 0 to {shape[0] - 1}")
-    return np.ascontiguousarray(labels, np.int64)
-
-
-def check_samples(arrays, targets):
-    """ValueError unless inputs and targets have the same number of samples, at least one."""
-    counts = {len(a) for a in (*arrays, *targets)}
-    if len(counts) > 1:
-        raise ValueError(f"inputs have {len(arrays[0])} samples, targets {', '.join(str(len(t)) for t in targets)}")
-    if counts == {0}:
-        raise ValueError("there is no sample to learn from")
-
-
-class Trainer:
-    """Training steps of a network: forward, loss, backward and update in one call.
-
-    Parameters
-    ----------
-    net : Network
-    loss : str, Loss, list or dict
-        One for all outputs, or for each.
-    optimizer : Optimizer or str
-        If it is not the one that the network was last trained with, its state starts at zero.
-    loss_weights : list or dict of float, optional
-        How much each output's loss counts.
-    class_weights : array (classes,), optional
-        For cross-entropy.
-    clip_norm : float, optional
-        The greatest norm of the gradient of all parameters together.
-    """
-
-    def __init__(self, net, loss, optimizer, loss_weights=None, class_weights=None, clip_norm=None):
-        self.net, self.optimizer = net, get_optimizer(optimizer)
-        losses = net._losses(loss)
-        if not losses:
-            raise ValueError("no output has a loss")
-        weights = by_name(loss_weights, list(losses), "loss weight") if loss_weights is not None else dict.fromkeys(losses, 1.0)
-        self.losses = {n: (of, finite(weights[n], f"the loss weight of {n!r}")) for n, of in losses.items()}
-        self.clip_norm = None if clip_norm is None else finite(clip_norm, "clip_norm")
-        self.class_weights = None if class_weights is None else self._checked_class_weights(class_weights)
-        if net.optimizer is not self.optimizer:
-            net.storage.reset_state()
-            net.optimizer = self.optimizer
-        self._key = (type(self.optimizer), self.clip_norm is not None, *self.losses.items())
-
-    def _checked_class_weights(self, weights):
-        weights = as_tensor(weights, self.net.dtype, "class_weights")
-        for name, (loss, _) in self.losses.items():
-            classes = self.net.output_shapes[name][0]
-            if loss.labels and weights.shape != (classes,):
-                raise ValueError(f"class_weights has shape {weights.shape}, expects ({classes},)")
-        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-            raise ValueError("class_weights must be finite, not negative and not all zero")
-        return weights
-
-    def step(self, xs, ys, rows=None):
-        """One step on a batch.
-
-        Parameters
-        ----------
-        xs, ys : list of array
-            As `Network.check_inputs` and `check_targets` give them.
-        rows : array of int64, optional
-            The batch is these rows of the arrays.
-
-        Returns
-        -------
-        array (outputs, 2), float64
-            Weighted loss and correct predictions of each output. Where a loss is not finite, nothing was updated.
-        """
-        net, optimizer = self.net, self.optimizer
-        if rows is None:
-            batch = len(xs[0])
-        else:
-            batch = len(rows)
-            ys = [y[rows] for y in ys]
-        with net._lock:
-            plan = net._plan(("train", batch, *self._key), lambda: net._new_plan(
-                batch, losses=self.losses, gradients=True, optimizer=optimizer, clip=self.clip_norm is not None))
-            optimizer.steps += 1
-            hyper = optimizer.hyper()
-            plan.control[1 : 1 + len(hyper)] = hyper
-            if self.clip_norm is not None:
-                plan.control[HYPER_SIZE] = self.clip_norm
-            plan.run([*xs, rows, *ys, self.class_weights])
-            if not np.isfinite(plan.results[-1, 0]):
-                optimizer.steps -= 1
-            return plan.results[:-1].copy()
-
-    def evaluate(self, xs, ys):
-        """Losses and correct predictions, as `step` gives them, without learning."""
-        net, batch = self.net, len(xs[0])
-        with net._lock:
-            plan = net._plan(("evaluate", batch, *self._key), lambda: net._new_plan(batch, losses=self.losses))
-            plan.run([*xs, None, *ys, self.class_weights])
-            return plan.results[:-1].copy()
+def table(rows, numbers):
+    """Rows of cells as text in columns, a rule below the first and above the last; `numbers` are set to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(w) if i in numbers else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))]
+        lines.append("  ".join(cells).rstrip())
+    rule = "-" * max(map(len, lines))
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])

@@ -331,7 +331,8 @@ def choose_spatial_layout(nodes, kernels, batch, training):
     for node in nodes:
         if isinstance(node.layer, Conv):
             inputs = node.inputs[0].shape[0]
-            work = prod(node.shape) * inputs / node.layer.groups * prod(node.layer.parameters(node.inputs[0].shape)["weight"].shape[2:])
+            weights = node.layer.parameters(node.inputs[0].shape)["weight"].shape
+            work = prod(node.shape) * prod(weights[1:])
             groups = min(lanes / (node.layer.filters / node.layer.groups), node.layer.groups)
             passes = [waste(node.layer.filters) * max(1.0, groups)] * (2 if training else 1)
             if training and not isinstance(node.inputs[0].layer, InputLayer):

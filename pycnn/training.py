@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 import signal
-import sys
 import threading
 import time
-from itertools import islice
 
 import numpy as np
 
+from .batches import check_repeatable, checked_batch, class_weights, training_data, validation_batches
 from .callbacks import Callback, Checkpoint
-from .optimizers import SGD, finite, get_optimizer
-from .shapes import as_tensor, integer
-
-REFRESH_SECONDS = 0.1   # between two updates of the progress bar
-LASTING_SECONDS = 1.0   # bars of shorter epochs give way to the next
+from .metrics import Sums, total_loss
+from .optimizers import SGD, get_optimizer
+from .progress import Progress, described
+from .shapes import integer
 
 
 class TrainingDiverged(FloatingPointError):
@@ -208,187 +206,6 @@ def train_on_batch(net, x, y, *, loss="cross_entropy", optimizer=None, class_wei
     return sums.metrics()
 
 
-# ---- data ------------------------------------------------------------------------------------------------------------
-
-
-def training_data(net, x, y, loss, batch_size, shuffle, augment):
-    """ArrayData where there is `y`, else BatchData."""
-    if y is not None:
-        return ArrayData(*checked_batch(net, x, y, loss), batch_size, bool(shuffle), augment)
-    if isinstance(x, (np.ndarray, dict)) or not hasattr(x, "__iter__"):
-        raise TypeError(f"y is missing: without it, x must be an iterable of batches (x, y), got {type(x).__name__}")
-    return BatchData(net, x, loss, augment)
-
-
-def validation_batches(net, data, loss, batch_size):
-    """The batches of fit's `validation_data`."""
-    x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
-    try:
-        return training_data(net, x, y, loss, batch_size, False, None)
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"validation_data: {error}") from None
-
-
-def checked_batch(net, x, y, loss):
-    """Lists of checked inputs and targets of the same number of samples, at least one."""
-    xs, ys = net.check_inputs(x), net.check_targets(y, loss)
-    for target in ys:
-        if len(target) != len(xs[0]):
-            raise ValueError(f"x has {len(xs[0])} samples, but y has {len(target)}")
-    if len(xs[0]) == 0:
-        raise ValueError("there are no samples")
-    return xs, ys
-
-
-def check_repeatable(data, epochs, what):
-    """ValueError for a generator that would have to serve several epochs."""
-    if epochs > 1 and isinstance(data, BatchData) and hasattr(data.source, "__next__"):
-        raise ValueError(f"{what} is a generator, which serves one epoch, not {epochs}; pass arrays, or an iterable "
-                         f"that can be iterated anew, such as a list or a DataLoader")
-
-
-def class_weights(net, loss, weights):
-    """fit's `class_weight` as an array with a value for each class, or None."""
-    if weights is None:
-        return None
-    classes = {net.output_shapes[name][0] for name, of in net._losses(loss).items() if of.labels}
-    if len(classes) != 1:
-        raise ValueError("class_weight needs cross-entropy, and the same number of classes at every output with it")
-    (count,) = classes
-    if not isinstance(weights, dict):
-        return as_tensor(weights, np.float64, "class_weight", 1)
-    values = np.ones(count)
-    for label, weight in weights.items():
-        if not 0 <= integer(label, "a class of class_weight") < count:
-            raise ValueError(f"class_weight: there is no class {label}; they are 0 to {count - 1}")
-        values[label] = finite(weight, f"class_weight of class {label}")
-    return values
-
-
-class ArrayData:
-    """Batches of whole arrays, as the trainer takes them: without a copy unless they are augmented."""
-
-    def __init__(self, xs, ys, batch_size, shuffle, augment):
-        self.xs, self.ys, self.samples = xs, ys, len(xs[0])
-        self.batch_size, self.shuffle, self.augment = batch_size, shuffle, augment
-
-    def described(self):
-        """The data in words."""
-        return f"{self.samples} samples in batches of {self.batch_size}"
-
-    def order(self, rng):
-        """The rows in the order of a new epoch."""
-        return rng.permutation(self.samples) if self.shuffle else np.arange(self.samples)
-
-    def batches(self, order, rng, first=0):
-        """(xs, ys, rows, samples) of each batch, from batch `first` on."""
-        for begin in range(first * self.batch_size, self.samples, self.batch_size):
-            rows = order[begin : begin + self.batch_size]
-            if self.augment is None:
-                yield self.xs, self.ys, rows, len(rows)
-            else:
-                xs = augmented([x[rows] for x in self.xs], self.augment, rng)
-                yield xs, [y[rows] for y in self.ys], None, len(rows)
-
-    def slices(self):
-        """(xs, ys, samples) of each batch, in order."""
-        for begin in range(0, self.samples, self.batch_size):
-            end = min(begin + self.batch_size, self.samples)
-            yield [x[begin:end] for x in self.xs], [y[begin:end] for y in self.ys], end - begin
-
-
-class BatchData:
-    """Batches of an iterable."""
-
-    samples = None
-
-    def __init__(self, net, source, loss, augment):
-        self.net, self.source, self.loss, self.augment = net, source, loss, augment
-
-    def described(self):
-        return "batches of an iterable"
-
-    def order(self, rng):
-        return None
-
-    def batches(self, order, rng, first=0):
-        for xs, ys, count in islice(self.slices(), first, None):
-            yield (xs if self.augment is None else augmented(xs, self.augment, rng)), ys, None, count
-
-    def slices(self):
-        number = 0
-        for number, batch in enumerate(self.source, 1):
-            if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
-                raise ValueError(f"batch {number} must be a pair (x, y), got {type(batch).__name__}")
-            try:
-                xs, ys = checked_batch(self.net, *batch, self.loss)
-            except (ValueError, TypeError) as error:
-                raise type(error)(f"batch {number}: {error}") from None
-            yield xs, ys, len(xs[0])
-        if not number:
-            raise ValueError("the iterable of batches is empty")
-
-
-def augmented(xs, augment, rng):
-    """The inputs of a batch, the first one augmented."""
-    first = np.asarray(augment(xs[0].copy(), rng))
-    if first.shape != xs[0].shape:
-        raise ValueError(f"augment made a batch of shape {first.shape} of one of {xs[0].shape}")
-    return [as_tensor(first, xs[0].dtype, "the augmented batch"), *xs[1:]]
-
-
-# ---- figures ---------------------------------------------------------------------------------------------------------
-
-
-class Sums:
-    """Losses and right predictions, summed over batches.
-
-    Attributes
-    ----------
-    outputs : list of [float, float]
-        Of each output that has a loss: its loss times samples, and the right predictions.
-    samples : int
-    """
-
-    def __init__(self, trainer, saved=None):
-        saved = saved or {"outputs": [[0.0, 0.0] for _ in trainer.losses], "samples": 0}
-        self.outputs, self.samples = [list(pair) for pair in saved["outputs"]], saved["samples"]
-        shapes = trainer.net.output_shapes
-        self._names = list(trainer.losses)
-        self._positions = [math.prod(shapes[n][1:]) if of.labels else 0 for n, (of, _) in trainer.losses.items()]
-
-    def add(self, results, samples):
-        """Adds what the trainer returned for a batch."""
-        for sums, (loss, right) in zip(self.outputs, results):
-            sums[0] += loss * samples
-            sums[1] += right
-        self.samples += samples
-
-    def names(self):
-        """The keys of `metrics`."""
-        kinds = ["loss", "accuracy"] if any(self._positions) else ["loss"]
-        several = len(self._names) > 1
-        own = [[f"{n}_loss"] + ([f"{n}_accuracy"] if p else []) for n, p in zip(self._names, self._positions)]
-        return kinds + [key for keys in own for key in keys if several]
-
-    def metrics(self):
-        """Loss and accuracy of all, and of each output where there are several."""
-        samples = max(1, self.samples)
-        own, right, labels = {}, 0.0, 0
-        for name, positions, (loss, correct) in zip(self._names, self._positions, self.outputs):
-            own[f"{name}_loss"] = loss / samples
-            if positions:
-                own[f"{name}_accuracy"] = correct / (samples * positions)
-                right, labels = right + correct, labels + samples * positions
-        values = {"loss": sum(loss for loss, _ in self.outputs) / samples, "accuracy": right / max(1, labels), **own}
-        return {name: values[name] for name in self.names()}
-
-
-def total_loss(results):
-    """The loss of a batch, from what the trainer returned for it."""
-    return sum(loss for loss, _ in results)
-
-
 def evaluated(trainer, data, sums, bar=None):
     """Adds losses and right predictions over all batches of the data to `sums`, and returns them."""
     for xs, ys, count in data.slices():
@@ -396,59 +213,6 @@ def evaluated(trainer, data, sums, bar=None):
         if bar is not None and time.perf_counter() >= bar.due:
             bar.show(sums)
     return sums
-
-
-class Progress:
-    """A tqdm bar, or nothing.
-
-    Attributes
-    ----------
-    due : float
-        When the bar is to be shown anew, in seconds of `time.perf_counter`.
-    """
-
-    def __init__(self, verbose, net):
-        self._on = verbose == 1
-        self.unit = " images" if any(len(shape) >= 3 for shape in net.input_shapes.values()) else " samples"
-        self.due = math.inf
-        self._figures = self._last = None
-
-    def begin(self, title, samples, done=0):
-        """A new bar that counts to `samples`, `done` of them counted already; it begins with the last one's figures."""
-        if self._on:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=samples, initial=done, desc=title, unit=self.unit, unit_scale=True, leave=False,
-                             postfix=self._figures)
-            self._title, self._begun = title, time.perf_counter()
-            self.due = self._begun + REFRESH_SECONDS
-
-    def show(self, sums, metrics=None):
-        """Shows how far it has come, and what the figures are."""
-        self._bar.n = sums.samples
-        self._bar.set_postfix_str(described(metrics or sums.metrics()))
-        self.due = time.perf_counter() + REFRESH_SECONDS
-
-    def end(self, sums, metrics=None):
-        """Leaves the bar with the final figures if it took long, and takes it away if not, or without figures."""
-        if self._on:
-            self._bar.leave = metrics is not None and time.perf_counter() - self._begun >= LASTING_SECONDS
-            if metrics is not None:
-                self.show(sums, metrics)
-                self._figures = described(metrics)
-                self._last = None if self._bar.leave else f"{self._title}: {self._figures}"
-            self._bar.close()
-            self.due = math.inf
-
-    def close(self):
-        """Writes the figures of the last bar, if it was taken away."""
-        if self._last:
-            print(self._last, file=sys.stderr)
-
-
-def described(metrics):
-    """Losses and accuracies in words."""
-    return ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
 
 
 # ---- the loop --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The graph: every node after its inputs, every layer with a name of its own, and errors that say which layer is wrong."""
+"""The graph: every node after its inputs, every layer with its own name, and errors that say which layer is wrong."""
 
 import copy
 import json
@@ -24,7 +24,7 @@ def names(graph):
     return [node.layer.name for node in graph.nodes]
 
 
-# ---- order ------------------------------------------------------------------------------------------------------------
+# ---- order -----------------------------------------------------------------------------------------------------------
 
 
 def assert_ordered(graph):
@@ -79,14 +79,16 @@ def test_layers_that_lead_to_no_output_are_no_part_of_the_graph():
     assert list(Graph(x, L.Dense(2, name="used")(x)).layers) == ["x", "used"]
 
 
-# ---- inputs and outputs ---------------------------------------------------------------------------------------------------
+# ---- inputs and outputs ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["one", "list", "tuple", "dict"])
 def test_inputs_and_outputs_are_one_a_list_or_a_dict(form):
     x = Input((3,), name="x")
     y = L.Dense(2, name="y")(x)
-    wrap = {"one": lambda n, _: n, "list": lambda n, _: [n], "tuple": lambda n, _: (n,), "dict": lambda n, k: {k: n}}[form]
+    wrap = {"one": lambda n, _: n, "list": lambda n, _: [n], "tuple": lambda n, _: (n,), "dict": lambda n, k: {k: n}}[
+        form
+    ]
     graph = Graph(wrap(x, "x"), wrap(y, "y"))
     assert graph.inputs == {"x": x} and graph.outputs == {"y": y}
 
@@ -181,7 +183,7 @@ def test_an_input_that_is_used_but_not_declared_is_refused(name, described):
         Graph(x, L.Add()(x, other))
 
 
-# ---- names ------------------------------------------------------------------------------------------------------------------
+# ---- names -----------------------------------------------------------------------------------------------------------
 
 
 def test_layers_without_a_name_are_numbered_by_class_and_avoid_names_that_are_taken():
@@ -217,7 +219,7 @@ def test_a_layer_keeps_its_name_when_the_graph_is_made_again():
     assert names(Graph(x, y)) == names(Graph(x, y)) == ["input", "Dense1", "Dense2"]
 
 
-# ---- what was tampered with ------------------------------------------------------------------------------------------------
+# ---- what was tampered with ------------------------------------------------------------------------------------------
 
 
 def test_a_cycle_is_refused_and_names_a_layer_on_it():
@@ -237,7 +239,7 @@ def test_a_layer_that_reads_itself_is_a_cycle():
         Graph(x, node)
 
 
-# ---- shapes that do not fit --------------------------------------------------------------------------------------------------
+# ---- shapes that do not fit ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("join, shapes, error", [
@@ -263,7 +265,7 @@ def test_tensors_beyond_the_address_space_are_refused(make):
         make()
 
 
-# ---- to_dict and from_dict -----------------------------------------------------------------------------------------------------
+# ---- to_dict and from_dict -------------------------------------------------------------------------------------------
 
 
 def described_graph():
@@ -303,32 +305,71 @@ def changed(*path, to):
     return change
 
 
-@pytest.mark.parametrize("change", [
-    changed("layers", to=None), changed("nodes", to=None), changed("inputs", to=None), changed("outputs", to=None),
-    changed("layers", to=[]), changed("layers", to="x"), changed("nodes", to={}), changed("nodes", to=7), changed("nodes", to=[]),
-    changed("nodes", to=[7]), changed("nodes", to=[[]]), changed("nodes", to=["x"]),
-    changed("inputs", to=[]), changed("inputs", to={}), changed("outputs", to={}), changed("outputs", to={"left": "x"}),
-    changed("outputs", to={"left": 10**30}), changed("outputs", to={"left": [0]}), changed("outputs", to={"left": 1.0}),
-    changed("inputs", to={"a": 1, "b": 2}), changed("inputs", to={"a": 0}),
-    changed("layers", "shared", "class", to="Layer"), changed("layers", "shared", "class", to="__import__"),
-    changed("layers", "shared", "class", to=["Conv"]), changed("layers", "shared", "class", to=None),
-    changed("layers", "shared", "config", to=[]), changed("layers", "shared", "config", to=None),
-    changed("layers", "shared", "config", "filters", to=-1), changed("layers", "shared", "config", "filters", to="3"),
-    changed("layers", "shared", "config", "filters", to=10**30), changed("layers", "shared", "config", "filters", to=None),
-    changed("layers", "shared", "config", "groups", to=7), changed("layers", "shared", "config", "stride", to=[1]),
-    changed("layers", "shared", "config", "padding", to=[[1, 1], [1]]), changed("layers", "shared", "config", "padding", to={}),
-    changed("layers", "shared", "config", "activation", to={}), changed("layers", "shared", "config", "self", to=1),
-    changed("layers", "shared", "config", "dilation", to=10**40), changed("layers", "shared", "config", "unknown", to=1),
-    changed("layers", "LeakyReLU1", "config", "alpha", to=10**400), changed("layers", "LeakyReLU1", "config", "alpha", to=-1),
-    changed("layers", "a", "config", "shape", to=[2, 6, 10**30]), changed("layers", "a", "config", "shape", to="image"),
-    changed("layers", "a", "config", "shape", to=[2, -6, 6]), changed("layers", "a", "config", "shape", to=[2, 6, 6, 6, 6, 6]),
-    changed("layers", "a", "config", "shape", to=[6, 6]), changed("layers", "a", "class", to="ReLU"),
-    changed("nodes", 1, "inputs", to=[1]), changed("nodes", 1, "inputs", to=[5]), changed("nodes", 1, "inputs", to=[-1]),
-    changed("nodes", 1, "inputs", to=[0.0]), changed("nodes", 1, "inputs", to="0"), changed("nodes", 1, "inputs", to=[]),
-    changed("nodes", 1, "inputs", to=[0, 0]), changed("nodes", 1, "inputs", to=3), changed("nodes", 1, "inputs", to=None),
-    changed("nodes", 1, "layer", to="unknown"), changed("nodes", 1, "layer", to=[]), changed("nodes", 1, "layer", to="a"),
-    changed("nodes", 0, "inputs", to=[0]),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed("layers", to=None),
+        changed("nodes", to=None),
+        changed("inputs", to=None),
+        changed("outputs", to=None),
+        changed("layers", to=[]),
+        changed("layers", to="x"),
+        changed("nodes", to={}),
+        changed("nodes", to=7),
+        changed("nodes", to=[]),
+        changed("nodes", to=[7]),
+        changed("nodes", to=[[]]),
+        changed("nodes", to=["x"]),
+        changed("inputs", to=[]),
+        changed("inputs", to={}),
+        changed("outputs", to={}),
+        changed("outputs", to={"left": "x"}),
+        changed("outputs", to={"left": 10**30}),
+        changed("outputs", to={"left": [0]}),
+        changed("outputs", to={"left": 1.0}),
+        changed("inputs", to={"a": 1, "b": 2}),
+        changed("inputs", to={"a": 0}),
+        changed("layers", "shared", "class", to="Layer"),
+        changed("layers", "shared", "class", to="__import__"),
+        changed("layers", "shared", "class", to=["Conv"]),
+        changed("layers", "shared", "class", to=None),
+        changed("layers", "shared", "config", to=[]),
+        changed("layers", "shared", "config", to=None),
+        changed("layers", "shared", "config", "filters", to=-1),
+        changed("layers", "shared", "config", "filters", to="3"),
+        changed("layers", "shared", "config", "filters", to=10**30),
+        changed("layers", "shared", "config", "filters", to=None),
+        changed("layers", "shared", "config", "groups", to=7),
+        changed("layers", "shared", "config", "stride", to=[1]),
+        changed("layers", "shared", "config", "padding", to=[[1, 1], [1]]),
+        changed("layers", "shared", "config", "padding", to={}),
+        changed("layers", "shared", "config", "activation", to={}),
+        changed("layers", "shared", "config", "self", to=1),
+        changed("layers", "shared", "config", "dilation", to=10**40),
+        changed("layers", "shared", "config", "unknown", to=1),
+        changed("layers", "LeakyReLU1", "config", "alpha", to=10**400),
+        changed("layers", "LeakyReLU1", "config", "alpha", to=-1),
+        changed("layers", "a", "config", "shape", to=[2, 6, 10**30]),
+        changed("layers", "a", "config", "shape", to="image"),
+        changed("layers", "a", "config", "shape", to=[2, -6, 6]),
+        changed("layers", "a", "config", "shape", to=[2, 6, 6, 6, 6, 6]),
+        changed("layers", "a", "config", "shape", to=[6, 6]),
+        changed("layers", "a", "class", to="ReLU"),
+        changed("nodes", 1, "inputs", to=[1]),
+        changed("nodes", 1, "inputs", to=[5]),
+        changed("nodes", 1, "inputs", to=[-1]),
+        changed("nodes", 1, "inputs", to=[0.0]),
+        changed("nodes", 1, "inputs", to="0"),
+        changed("nodes", 1, "inputs", to=[]),
+        changed("nodes", 1, "inputs", to=[0, 0]),
+        changed("nodes", 1, "inputs", to=3),
+        changed("nodes", 1, "inputs", to=None),
+        changed("nodes", 1, "layer", to="unknown"),
+        changed("nodes", 1, "layer", to=[]),
+        changed("nodes", 1, "layer", to="a"),
+        changed("nodes", 0, "inputs", to=[0]),
+    ],
+)
 def test_a_hostile_description_is_a_value_error(change):
     description = copy.deepcopy(json.loads(json.dumps(described_graph().to_dict())))
     change(description)
@@ -336,7 +377,9 @@ def test_a_hostile_description_is_a_value_error(change):
         Graph.from_dict(description, layer_class)
 
 
-@pytest.mark.parametrize("description", [None, [], 3, "x", {}, {"layers": {}, "nodes": [], "inputs": {}, "outputs": {}}])
+@pytest.mark.parametrize(
+    "description", [None, [], 3, "x", {}, {"layers": {}, "nodes": [], "inputs": {}, "outputs": {}}]
+)
 def test_what_is_no_description_at_all_is_a_value_error(description):
     with pytest.raises(ValueError):
         Graph.from_dict(description, layer_class)
@@ -365,7 +408,7 @@ def test_any_value_anywhere_in_a_description_is_accepted_or_a_value_error(data):
     assert_ordered(graph)
 
 
-# ---- nodes ------------------------------------------------------------------------------------------------------------------------
+# ---- nodes -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_node_shows_its_layer_and_shape():

@@ -34,22 +34,33 @@ def maps_in(layout):
         yield
 
 
-# ---- the reference, walking over the graph ----------------------------------------------------------------------------
+# ---- the reference, walking over the graph ---------------------------------------------------------------------------
 
 
 def reference_conv(layer, x):
-    y = reference.conv_forward(x, layer.weight, layer._parameters["bias"].value if layer._parameters.get("bias") else None,
-                               stride=layer.stride, padding=layer.padding, dilation=layer.dilation, groups=layer.groups)
+    y = reference.conv_forward(
+        x,
+        layer.weight,
+        layer._parameters["bias"].value if layer._parameters.get("bias") else None,
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+    )
     return reference.activation_forward(y, layer.activation or "identity")
 
 
 def reference_dense(layer, x):
-    y = reference.dense_forward(x, layer.weight, layer._parameters["bias"].value if layer._parameters.get("bias") else None)
+    y = reference.dense_forward(
+        x, layer.weight, layer._parameters["bias"].value if layer._parameters.get("bias") else None
+    )
     return reference.activation_forward(y, layer.activation or "identity")
 
 
 def reference_max_pool(layer, x):
-    return reference.max_pool_forward(x, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)[0]
+    return reference.max_pool_forward(
+        x, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode
+    )[0]
 
 
 def reference_avg_pool(layer, x):
@@ -113,7 +124,7 @@ def reference_loss(net, xs, ys, losses):
     return total
 
 
-# ---- what every network must fulfil -------------------------------------------------------------------------------------
+# ---- what every network must fulfil ----------------------------------------------------------------------------------
 
 
 def assert_close(actual, expected, tolerance):
@@ -135,7 +146,7 @@ def drawn(net, batch, losses, rng):
 
 
 def slope(value, array, direction, step=1e-6):
-    """(central difference of `value()` along `direction` of `array`, how far the two one-sided differences are apart)"""
+    """(central difference of `value()` along `direction` of `array`, how far the one-sided differences are apart)"""
     start = array.copy()
     here = value()
     array[...] = start + step * direction
@@ -187,7 +198,7 @@ def check(net, batch, losses="mse", seed=0):
     raise AssertionError("five draws, and each time a kink next to the point")
 
 
-# ---- one layer ----------------------------------------------------------------------------------------------------------
+# ---- one layer -------------------------------------------------------------------------------------------------------
 
 each_layout = st.sampled_from([K.SAMPLES, K.CHANNELS])
 batches = st.one_of(st.sampled_from(BATCHES), st.integers(1, 2 * LANES + 3))
@@ -238,7 +249,9 @@ def groupings(draw):
 
 
 @settings(max_examples=500)
-@given(windows(), groupings(), st.booleans(), st.sampled_from([None, *ACTIVATIONS]), st.booleans(), batches, each_layout)
+@given(
+    windows(), groupings(), st.booleans(), st.sampled_from([None, *ACTIVATIONS]), st.booleans(), batches, each_layout
+)
 def test_conv_of_any_geometry_and_its_gradients(window, grouping, bias, activation, inside, batch, layout):
     (spatial, arguments), (channels, filters, groups) = window, grouping
     layer = L.Conv(filters, **arguments, groups=groups, bias=bias, activation=activation, name="layer")
@@ -322,7 +335,7 @@ def test_every_layer_is_checked_here():
     assert set(REFERENCE) == set(L.__all__) - {"Layer"}
 
 
-# ---- layers in company ----------------------------------------------------------------------------------------------------
+# ---- layers in company -----------------------------------------------------------------------------------------------
 
 
 def image(channels=3, size=6, name="image"):
@@ -644,7 +657,7 @@ def test_every_activation_in_a_conv_and_a_dense_layer_below_others(activation, l
         check(pycnn.Network(x, L.Dense(2)(h), dtype="float64", seed=3), LANES + 1)
 
 
-# ---- losses ---------------------------------------------------------------------------------------------------------------
+# ---- losses ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("last", [None, L.Softmax, L.LogSoftmax])
@@ -683,7 +696,9 @@ def test_losses_shaped_like_the_output(loss):
 def test_an_output_without_a_loss_contributes_nothing():
     x = image()
     h = L.Conv(4, 3, activation="tanh", name="both")(x)
-    net = pycnn.Network(x, {"scored": head(h, name="of scored"), "other": L.Conv(2, 2, name="of other")(h)}, dtype="float64")
+    net = pycnn.Network(
+        x, {"scored": head(h, name="of scored"), "other": L.Conv(2, 2, name="of other")(h)}, dtype="float64"
+    )
     xs, ys = drawn(net, 3, {"scored": "mse"}, np.random.default_rng(0))
     gradients = net.gradients(xs, ys, loss={"scored": "mse"})[1]
     assert not gradients["of other/weight"].any() and gradients["both/weight"].any()
@@ -703,7 +718,9 @@ def conv_and_head():
 def test_an_input_that_no_scored_output_reads_has_the_gradient_zero():
     a, b = pycnn.Input((3,), name="a"), pycnn.Input((2,), name="b")
     net = pycnn.Network([a, b], {"of a": L.Dense(2)(a), "of b": L.Dense(2)(b)})
-    gradients = net.gradients({"a": np.ones((4, 3)), "b": np.ones((4, 2))}, {"of a": np.ones((4, 2))}, loss={"of a": "mse"})[1]
+    gradients = net.gradients(
+        {"a": np.ones((4, 3)), "b": np.ones((4, 2))}, {"of a": np.ones((4, 2))}, loss={"of a": "mse"}
+    )[1]
     assert gradients["inputs/a"].any()
     np.testing.assert_array_equal(gradients["inputs/b"], np.zeros((4, 2)))
 
@@ -732,7 +749,7 @@ def test_a_frozen_layer_passes_gradients_to_what_lies_below():
         np.testing.assert_array_equal(gradient, learning[name])
 
 
-# ---- kinks, ties, and what is not finite --------------------------------------------------------------------------------------
+# ---- kinks, ties, and what is not finite -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -773,7 +790,7 @@ def test_one_sample_that_is_not_finite_leaves_the_others_of_its_batch_alone(dtyp
                 assert np.isnan(actual[2]).all()
 
 
-# ---- what a layer says of itself ------------------------------------------------------------------------------------------------
+# ---- what a layer says of itself -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make, shape, expected", [
@@ -856,8 +873,20 @@ def test_layers_of_no_name_yet_are_named_by_their_class_in_errors():
         L.Conv(4, 5)(pycnn.Input((6, 4, 4)))
 
 
-@pytest.mark.parametrize("layer, count", [(L.Conv(2, 1), 2), (L.Dense(2), 0), (L.ReLU(), 2), (L.Add(), 1), (L.Concat(), 1),
-                                          (L.Multiply(), 3), (L.Softmax(), 2), (L.Flatten(), 0), (L.MaxPool(1), 2)])
+@pytest.mark.parametrize(
+    "layer, count",
+    [
+        (L.Conv(2, 1), 2),
+        (L.Dense(2), 0),
+        (L.ReLU(), 2),
+        (L.Add(), 1),
+        (L.Concat(), 1),
+        (L.Multiply(), 3),
+        (L.Softmax(), 2),
+        (L.Flatten(), 0),
+        (L.MaxPool(1), 2),
+    ],
+)
 def test_a_wrong_number_of_inputs_is_refused(layer, count):
     with pytest.raises(ValueError, match=f"^{type(layer).__name__}: takes .* input.*, got {count}"):
         layer(*[pycnn.Input((2, 3)) for _ in range(count)])
@@ -874,12 +903,25 @@ def test_a_layer_is_called_with_tensors_or_one_list_of_them():
     assert L.Add()(a, b).inputs == L.Add()([a, b]).inputs == L.Add()((a, b)).inputs == (a, b)
 
 
-@pytest.mark.parametrize("layer", [
-    L.Conv(4, (3, 1), stride=(2, 1), padding=((0, 1), (2, 0)), dilation=2, groups=2, bias=False, activation="elu"),
-    L.Conv(4, np.int64(3), padding="same", weight_init="he_normal"), L.Dense(3, activation="tanh", bias_init="ones"),
-    L.MaxPool((2, 3), stride=1, padding=1, dilation=2, ceil_mode=True), L.AvgPool(3, count_include_pad=False),
-    L.ELU(0.3), L.LeakyReLU(0.3), L.ReLU(), L.Flatten(), L.Add(), L.Concat(), L.Multiply(), L.Softmax(), L.GlobalMaxPool(),
-])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        L.Conv(4, (3, 1), stride=(2, 1), padding=((0, 1), (2, 0)), dilation=2, groups=2, bias=False, activation="elu"),
+        L.Conv(4, np.int64(3), padding="same", weight_init="he_normal"),
+        L.Dense(3, activation="tanh", bias_init="ones"),
+        L.MaxPool((2, 3), stride=1, padding=1, dilation=2, ceil_mode=True),
+        L.AvgPool(3, count_include_pad=False),
+        L.ELU(0.3),
+        L.LeakyReLU(0.3),
+        L.ReLU(),
+        L.Flatten(),
+        L.Add(),
+        L.Concat(),
+        L.Multiply(),
+        L.Softmax(),
+        L.GlobalMaxPool(),
+    ],
+)
 def test_a_layer_is_made_again_from_its_config(layer):
     again = type(layer)(**layer.config())
     assert repr(again) == repr(layer) and again.config() == layer.config()

@@ -5,7 +5,8 @@ from .digits import digits
 from .mnist_family import fashion_mnist, mnist
 
 CLASS_NAMES = {     # of the sets whose labels are not the digits they look like
-    "fashion-mnist": ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    "fashion-mnist": ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+                      "Ankle boot"),
 }
 
 __all__ = ["CLASS_NAMES", "augment", "digits", "fashion_mnist", "mnist"]

@@ -33,8 +33,8 @@ def mnist(data_dir=None):
     Parameters
     ----------
     data_dir : path, optional
-        Folder with the four idx files, plain or .gz. Without it: the folder (or its subfolder ``mnist``) that the environment
-        variable PYCNN_DATA names, else a download (pooch, hash-checked, kept for the next time).
+        Folder with the four idx files, plain or .gz. Without it: the folder (or its subfolder ``mnist``) that the
+        environment variable PYCNN_DATA names, else a download (pooch, hash-checked, kept for the next time).
 
     Returns
     -------

@@ -80,8 +80,8 @@ class Parameter:
 class Layer:
     """Base of all layers.
 
-    A subclass says what comes out of it (`output_shape`), what it learns (`parameters`), and which kernels its passes call
-    (`forward`, `backward`, on the builder of a plan). It keeps its constructor's arguments as attributes of the same names, but
+    A subclass says what comes out of it (`output_shape`), what it learns (`parameters`), and which kernels its passes
+    call (`forward`, `backward`, on the builder of a plan). It keeps its constructor's arguments as attributes of the same names, but
     for a flag whether it has a parameter: `bias` is kept as `has_bias`, since ``layer.bias`` is the parameter itself.
 
     Parameters

@@ -1,8 +1,8 @@
 """Layers that join several inputs: sum, product, concatenation."""
 
+from .. import _kernels as K
 from ..shapes import check_size
 from .base import Layer
-from .. import _kernels as K
 
 
 class Elementwise(Layer):

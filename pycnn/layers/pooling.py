@@ -24,7 +24,8 @@ class Pool(Layer):
         padding = resolve_padding(self.padding, spatial, kernel, stride, dilation)
         for k, (before, after) in zip(kernel, padding):
             if max(before, after) >= k:
-                raise ValueError(f"padding {padding} must be smaller than the kernel {kernel}, else a window sees nothing but padding")
+                raise ValueError(f"padding {padding} must be smaller than the kernel {kernel}, else a window sees nothing "
+                                 f"but padding")
         out = pool_output_shape(spatial, kernel, stride, padding, dilation, self.ceil_mode)
         w = window(spatial, out, kernel, stride, dilation, [before for before, _ in padding])
         return w, (0,) * (3 - rank) + tuple(after for _, after in padding)
@@ -64,11 +65,13 @@ class MaxPool(Pool):
     def forward(self, b, s):
         x, y = b.value(s.inputs[0], s.layout), b.new_value(s.output, s.layout)
         s.indices = b.buffer(b.size(s.output, s.layout)) if b.training else None
-        b.call("max_pool_forward", self.geometry(s.inputs[0].shape)[0], b.planes(s.layout, s.output.channels), x, y, s.indices)
+        b.call("max_pool_forward", self.geometry(s.inputs[0].shape)[0], b.planes(s.layout, s.output.channels),
+               x, y, s.indices)
 
     def backward(self, b, s, dy):
         dx, _, _ = b.new_gradient(s.inputs[0], s.layout, fuses=False)
-        b.call("max_pool_backward", self.geometry(s.inputs[0].shape)[0], b.planes(s.layout, s.output.channels), dy, s.indices, dx)
+        b.call("max_pool_backward", self.geometry(s.inputs[0].shape)[0], b.planes(s.layout, s.output.channels),
+               dy, s.indices, dx)
 
 
 class AvgPool(Pool):

@@ -1,0 +1,40 @@
+"""Arrays by the names of inputs and outputs, and targets: checked before any work."""
+
+import numpy as np
+
+
+def by_name(values, names, what):
+    """One value, a list or a dict -> dict in the order of `names`."""
+    if isinstance(values, dict):
+        missing, unknown = [n for n in names if n not in values], [n for n in values if n not in names]
+        if missing or unknown:
+            raise ValueError(f"{what}s are {names}; got {list(values)}")
+        return {name: values[name] for name in names}
+    if len(names) == 1 and not (isinstance(values, (list, tuple)) and len(values) == 1 and np.ndim(values[0]) > 1):
+        return {names[0]: values}       # one array, also as nested lists
+    if not isinstance(values, (list, tuple)) or len(values) != len(names):
+        got = len(values) if isinstance(values, (list, tuple)) else "one array"
+        raise ValueError(f"expects {len(names)} {what}s ({', '.join(names)}) as a list or dict, got {got}")
+    return dict(zip(names, values))
+
+
+def checked_labels(labels, shape, what):
+    """Labels ``(N, *positions)`` as int64, each from 0 to the number of classes - 1."""
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{what} must be integer labels, got {labels.dtype}")
+    if labels.shape[1:] != shape[1:] or labels.ndim != len(shape):
+        expected = ", ".join(["N", *map(str, shape[1:])])
+        raise ValueError(f"{what} has shape {labels.shape}, expects labels of shape ({expected})")
+    if labels.size and not (0 <= labels.min() and labels.max() < shape[0]):
+        raise ValueError(f"{what} has labels from {labels.min()} to {labels.max()}, expects 0 to {shape[0] - 1}")
+    return np.ascontiguousarray(labels, np.int64)
+
+
+def check_samples(arrays, targets):
+    """ValueError unless inputs and targets have the same number of samples, at least one."""
+    counts = {len(a) for a in (*arrays, *targets)}
+    if len(counts) > 1:
+        raise ValueError(f"inputs have {len(arrays[0])} samples, targets {', '.join(str(len(t)) for t in targets)}")
+    if counts == {0}:
+        raise ValueError("there is no sample to learn from")
