@@ -290,8 +290,8 @@ def test_the_three_passes_of_a_convolution_are_exact_adjoints(convolution, dtype
     ],
 )
 def test_the_lanes_are_samples_where_channels_would_waste_them(n, c, k, groups, expected):
-    conv = functional._convolution((n, c, 5, 5), (k, c // groups, 3, 3), 1, 0, 1, groups)
-    assert functional._layouts(16, conv, conv.k, True) == expected
+    conv = functional.convolution._convolution((n, c, 5, 5), (k, c // groups, 3, 3), 1, 0, 1, groups)
+    assert functional.convolution._layouts(16, conv, conv.k, True) == expected
 
 
 # ---- dense ------------------------------------------------------------------------------------------------------------
@@ -601,7 +601,7 @@ def call_everything(rng, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_results_are_bit_identical_for_any_number_of_threads(dtype, restored_threads, monkeypatch):
-    monkeypatch.setattr(functional, "BYTES_WORTH_SHARING", 0)
+    monkeypatch.setattr(functional.programs, "BYTES_WORTH_SHARING", 0)
     runs = []
     for threads in (1, 2, 3):
         config.set_num_threads(threads)
@@ -643,15 +643,15 @@ def test_a_program_that_runs_again_remembers_nothing(n):
 @pytest.fixture
 def cache(monkeypatch):
     """A small cache of our own: 4 programs and a megabyte."""
-    cache = functional._ProgramCache(4, 2**20)
-    monkeypatch.setattr(functional, "_cache", cache)
+    cache = functional.programs.ProgramCache(4, 2**20)
+    monkeypatch.setattr(functional.programs, "cache", cache)
     return cache
 
 
 def test_programs_are_kept_and_the_oldest_dropped(cache, monkeypatch):
     laid_out = []
-    prepared = functional._Prepared
-    monkeypatch.setattr(functional, "_Prepared", lambda *a: laid_out.append(1) or prepared(*a))
+    prepared = functional.programs.Prepared
+    monkeypatch.setattr(functional.programs, "Prepared", lambda *a: laid_out.append(1) or prepared(*a))
     for n in (1, 2, 3, 4, 1, 5, 1, 2):
         functional.multiply(np.ones(n), np.ones(n))
     assert len(laid_out) == 6  # 1 to 5, and 2 again, which had become the oldest
@@ -855,7 +855,7 @@ HUGE = 2**40
     ],
 )
 def test_bad_input_is_refused_before_any_work(name, arguments, parameters, error, message, monkeypatch):
-    monkeypatch.setattr(functional, "_run", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(functional.programs, "run", lambda *_: pytest.fail("work was begun"))
     with pytest.raises(error, match=message):
         getattr(functional, name)(*arguments, **parameters)
 

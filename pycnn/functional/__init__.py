@@ -1,0 +1,98 @@
+"""Every kernel as a function: NumPy arrays in, NumPy arrays out.
+
+Tensors are ``(N, C, *S)``: samples, channels, and one, two or three spatial axes. Any real array-like will do, in any
+memory order. If an input array is float64 the arithmetic and the results are float64, else float32. All arguments are
+checked before any work: TypeError is raised for what is of the wrong kind, ValueError for what is out of range or does
+not belong together. An empty batch gives empty results. The results do not depend on the number of threads.
+
+A call lays out a program for its shapes: arrays come in through imports that bring them into the layout of the
+kernels, and go out through exports. Recent programs are kept, so that a loop over equal shapes lays out nothing.
+"""
+
+from .convolution import (
+    conv_backward_data,
+    conv_backward_weights,
+    conv_forward,
+    conv_transpose_backward_data,
+    conv_transpose_backward_weights,
+    conv_transpose_forward,
+)
+from .dense import (
+    dense_backward_data,
+    dense_backward_weights,
+    dense_forward,
+)
+from .elementwise import (
+    activation_backward,
+    activation_forward,
+    add,
+    add_backward,
+    concat,
+    concat_backward,
+    log_softmax,
+    log_softmax_backward,
+    multiply,
+    multiply_backward,
+    softmax,
+    softmax_backward,
+)
+from .losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    mean_squared_error,
+    softmax_cross_entropy,
+)
+from .optimizers import (
+    adam_update,
+    rmsprop_update,
+    sgd_update,
+)
+from .pooling import (
+    avg_pool_backward,
+    avg_pool_forward,
+    global_avg_pool_backward,
+    global_avg_pool_forward,
+    global_max_pool_backward,
+    global_max_pool_forward,
+    max_pool_backward,
+    max_pool_forward,
+)
+
+__all__ = [
+    "activation_backward",
+    "activation_forward",
+    "adam_update",
+    "add",
+    "add_backward",
+    "avg_pool_backward",
+    "avg_pool_forward",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "concat",
+    "concat_backward",
+    "conv_backward_data",
+    "conv_backward_weights",
+    "conv_forward",
+    "conv_transpose_backward_data",
+    "conv_transpose_backward_weights",
+    "conv_transpose_forward",
+    "dense_backward_data",
+    "dense_backward_weights",
+    "dense_forward",
+    "global_avg_pool_backward",
+    "global_avg_pool_forward",
+    "global_max_pool_backward",
+    "global_max_pool_forward",
+    "log_softmax",
+    "log_softmax_backward",
+    "max_pool_backward",
+    "max_pool_forward",
+    "mean_squared_error",
+    "multiply",
+    "multiply_backward",
+    "rmsprop_update",
+    "sgd_update",
+    "softmax",
+    "softmax_backward",
+    "softmax_cross_entropy",
+]

@@ -1,0 +1,291 @@
+"""Pooling: the maximum or the average of each window."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import shapes
+from .._kernels import SAMPLES
+from . import programs
+
+# The N C planes of a tensor go side by side into the lanes, as samples of one channel, so that none is wasted.
+
+
+class _Pooling(NamedTuple):
+    """A window that slides over the planes of a tensor."""
+
+    x_shape: tuple
+    out: tuple
+    kernel: tuple
+    stride: tuple
+    dilation: tuple
+    padding: tuple
+
+    @property
+    def planes_in(self):
+        """The input as planes."""
+        return (math.prod(self.x_shape[:2]), 1, *self.x_shape[2:])
+
+    @property
+    def planes_out(self):
+        return (math.prod(self.x_shape[:2]), 1, *self.out)
+
+    @property
+    def y_shape(self):
+        return (*self.x_shape[:2], *self.out)
+
+    @property
+    def before(self):
+        return tuple(before for before, _ in self.padding)
+
+    @property
+    def after(self):
+        """Padding after the input, as ``_kernels`` takes it."""
+        return (0,) * (3 - len(self.out)) + tuple(after for _, after in self.padding)
+
+    @property
+    def window(self):
+        """As ``_kernels`` takes it."""
+        return shapes.window(self.x_shape[2:], self.out, self.kernel, self.stride, self.dilation, self.before)
+
+    def vectors(self, lanes):
+        """Vectors that the planes fill side by side."""
+        return programs.round_up(self.planes_in[0], lanes) // lanes
+
+
+def _pooling(x_shape, kernel_size, stride, padding, dilation, ceil_mode):
+    size, rank = x_shape[2:], len(x_shape) - 2
+    kernel = shapes.per_axis(kernel_size, rank, "kernel_size")
+    stride = kernel if stride is None else shapes.per_axis(stride, rank, "stride")
+    dilation = shapes.per_axis(dilation, rank, "dilation")
+    padding = shapes.resolve_padding(padding, size, kernel, stride, dilation)
+    out = shapes.pool_output_shape(size, kernel, stride, padding, dilation, bool(ceil_mode))
+    pool = _Pooling(x_shape, out, kernel, stride, dilation, padding)
+    shapes.check_size(pool.y_shape, "the output")
+    return pool
+
+
+def _whole_planes(x_shape):
+    """One window over each plane."""
+    return _pooling(x_shape, x_shape[2:], None, 0, 1, False)
+
+
+def max_pool_forward(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """Max pooling: y[n, c, q] = max_t x[n, c, q * stride + t * dilation - before].
+
+    Of equal values the first in row order wins, and of NaN and numbers NaN. Padding never wins.
+
+    Parameters
+    ----------
+    x : array_like (N, C, *S)
+    kernel_size, stride, dilation : int or sequence of int
+        The stride defaults to the kernel size.
+    padding : as in `conv_forward`
+    ceil_mode : bool
+        Rounds the size of the output up, see `pycnn.shapes.pool_output_shape`.
+
+    Returns
+    -------
+    y : ndarray (N, C, *out)
+    indices : ndarray of int64 (N, C, *out)
+        Where each maximum comes from, as a position in the flattened spatial axes of x (as in PyTorch).
+
+    Raises
+    ------
+    ValueError
+        If the kernel does not fit the padded input, or a window would hold nothing but padding.
+    """
+    x = programs.tensor(x, programs.dtype_of(x), "x")
+    return _max_pool(_pooling(x.shape, kernel_size, stride, padding, dilation, ceil_mode), x)
+
+
+def max_pool_backward(dy, indices, x_shape, kernel_size=None, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """Gradient of max pooling: every dy is added to the dx that its maximum came from.
+
+    Parameters
+    ----------
+    dy : array_like (N, C, *out)
+    indices : array_like of int (N, C, *out)
+        As `max_pool_forward` gives them.
+    x_shape : tuple of int
+        (N, C, *S).
+    kernel_size, stride, padding, dilation, ceil_mode : optional
+        The window of the forward pass. Where it is given, every dx gathers from the windows that reach it; else every
+        dy is scattered by NumPy.
+
+    Returns
+    -------
+    dx : ndarray (N, C, *S)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not belong together, or an index lies outside its plane or its window.
+    """
+    dtype, x_shape = programs.dtype_of(dy), programs.shape_of(x_shape, "x_shape")
+    if kernel_size is None:
+        return _scatter(shapes.as_tensor(dy, dtype, "dy", len(x_shape)), indices, x_shape)
+    pool = _pooling(x_shape, kernel_size, stride, padding, dilation, ceil_mode)
+    dy = programs.tensor_of(dy, dtype, "dy", pool.y_shape)
+    return _max_pool_gradient(pool, dy, _taps_of_positions(pool, indices))
+
+
+def global_max_pool_forward(x):
+    """Maximum over all spatial axes and its flat position: ``(N, C, *S)`` -> two arrays ``(N, C, 1, ...)``.
+
+    Ties and NaN as in `max_pool_forward`.
+    """
+    x = programs.tensor(x, programs.dtype_of(x), "x")
+    return _max_pool(_whole_planes(x.shape), x)
+
+
+def global_max_pool_backward(dy, indices, x_shape):
+    """Gradient of the maximum over all spatial axes: dx ``(N, C, *S)`` of shape `x_shape`."""
+    pool = _whole_planes(programs.shape_of(x_shape, "x_shape"))
+    dy = programs.tensor_of(dy, programs.dtype_of(dy), "dy", pool.y_shape)
+    return _max_pool_gradient(pool, dy, _taps_of_positions(pool, indices))
+
+
+def _max_pool(pool, x):
+    """y and flat positions."""
+
+    def lay_out(p):
+        source = p.read(pool.planes_in, SAMPLES)
+        y, taps = p.tensor(pool.planes_out, SAMPLES), p.tensor(pool.planes_out, SAMPLES)
+        p.program.max_pool_forward(pool.window, pool.vectors(p.kernels.lanes), source, y, taps)
+        p.write(y, pool.planes_out, SAMPLES)
+        p.write(taps, pool.planes_out, SAMPLES)
+
+    results = [(pool.y_shape, x.dtype), (pool.y_shape, _integer_type(x.dtype))]
+    y, taps = programs.run("max_pool_forward", pool, lay_out, x.dtype, [x], results)
+    return y, _positions_of_taps(pool, taps)
+
+
+def _max_pool_gradient(pool, dy, taps):
+    def lay_out(p):
+        gradient, numbers = p.read(pool.planes_out, SAMPLES), p.read(pool.planes_out, SAMPLES)
+        dx = p.tensor(pool.planes_in, SAMPLES)
+        p.program.max_pool_backward(pool.window, pool.vectors(p.kernels.lanes), gradient, numbers, dx)
+        p.write(dx, pool.planes_in, SAMPLES)
+
+    taps = np.ascontiguousarray(taps, _integer_type(dy.dtype))
+    return programs.run("max_pool_backward", pool, lay_out, dy.dtype, [dy, taps], [(pool.x_shape, dy.dtype)])[0]
+
+
+def _integer_type(dtype):
+    """That of a tap's number: as wide as a real."""
+    return np.dtype(np.int64 if dtype.itemsize == 8 else np.int32)
+
+
+def _grid(counts, steps, starts):
+    """The sum over axes of start + i step, for all i below the counts."""
+    total = np.zeros((), np.int64)
+    for count, step, start in zip(counts, steps, starts):
+        total = total[..., None] + (start + step * np.arange(count))
+    return total
+
+
+def _positions_of_taps(pool, taps):
+    """Flat positions in the plane: a position is that of its window's corner plus that of its tap."""
+    size = pool.x_shape[2:]
+    rows = [math.prod(size[a + 1 :]) for a in range(len(size))]
+    corners = _grid(pool.out, [s * r for s, r in zip(pool.stride, rows)], [-b * r for b, r in zip(pool.before, rows)])
+    offsets = _grid(pool.kernel, [d * r for d, r in zip(pool.dilation, rows)], [0] * len(rows))
+    return corners + offsets.ravel()[taps]
+
+
+def _taps_of_positions(pool, indices):
+    """Numbers of the taps that meet flat positions."""
+    size = pool.x_shape[2:]
+    indices = programs.integers_of(indices, "indices", pool.y_shape, math.prod(size))
+    taps = np.zeros((), np.int64)
+    axes = zip(np.unravel_index(indices, size), pool.out, pool.kernel, pool.stride, pool.dilation, pool.before)
+    for a, (position, count, kernel, stride, dilation, before) in enumerate(axes):
+        corner = (np.arange(count) * stride - before).reshape(-1, *[1] * (len(size) - 1 - a))
+        tap, rest = np.divmod(position - corner, dilation)
+        if np.any((rest != 0) | (tap < 0) | (tap >= kernel)):
+            raise ValueError("indices hold a position outside its window; give the window of the forward pass")
+        taps = taps * kernel + tap
+    return taps
+
+
+def _scatter(dy, indices, x_shape):
+    """Adds every dy to the flat position that its index tells."""
+    if dy.shape[:2] != x_shape[:2]:
+        raise ValueError(f"dy must have shape {x_shape[:2]} and spatial axes, got {dy.shape}")
+    planes, size = math.prod(x_shape[:2]), math.prod(x_shape[2:])
+    indices = programs.integers_of(indices, "indices", dy.shape, size).reshape(planes, math.prod(dy.shape[2:]))
+    indices = indices + size * np.arange(planes)[:, None]
+    dx = np.bincount(indices.ravel(), dy.ravel(), planes * size)
+    return dx.astype(dy.dtype).reshape(x_shape)
+
+
+def avg_pool_forward(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    """Average pooling: y[n, c, q] = sum_t x[n, c, q * stride + t - before] / |window q|.
+
+    |window q| counts the positions of the window in the padded input, or, without `count_include_pad`, in the input
+    itself. What hangs over the padded input in ceil_mode is never counted (PyTorch; ONNX since opset 19).
+
+    Parameters
+    ----------
+    x : array_like (N, C, *S)
+    kernel_size, stride, padding, ceil_mode
+        As in `max_pool_forward`.
+    count_include_pad : bool
+
+    Returns
+    -------
+    y : ndarray (N, C, *out)
+
+    Raises
+    ------
+    ValueError
+        If the kernel does not fit the padded input, or a window would hold nothing but padding.
+    """
+    x = programs.tensor(x, programs.dtype_of(x), "x")
+    return _avg_pool(_pooling(x.shape, kernel_size, stride, padding, 1, ceil_mode), count_include_pad, x)
+
+
+def avg_pool_backward(dy, x_shape, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    """Gradient of average pooling: dx ``(N, C, *S)`` of shape `x_shape`.
+
+    dx[n, c, p] = sum_q,t dy[n, c, q] / |window q| over all q, t with q * stride + t - before = p.
+    """
+    pool = _pooling(programs.shape_of(x_shape, "x_shape"), kernel_size, stride, padding, 1, ceil_mode)
+    dy = programs.tensor_of(dy, programs.dtype_of(dy), "dy", pool.y_shape)
+    return _avg_pool_gradient(pool, count_include_pad, dy)
+
+
+def global_avg_pool_forward(x):
+    """Mean over all spatial axes: ``(N, C, *S)`` -> ``(N, C, 1, ...)``."""
+    x = programs.tensor(x, programs.dtype_of(x), "x")
+    return _avg_pool(_whole_planes(x.shape), True, x)
+
+
+def global_avg_pool_backward(dy, x_shape):
+    """Gradient of the mean over all spatial axes: dx ``(N, C, *S)`` of shape `x_shape`."""
+    pool = _whole_planes(programs.shape_of(x_shape, "x_shape"))
+    return _avg_pool_gradient(pool, True, programs.tensor_of(dy, programs.dtype_of(dy), "dy", pool.y_shape))
+
+
+def _avg_pool(pool, count_include_pad, x):
+    include = bool(count_include_pad)
+
+    def lay_out(p):
+        source, y = p.read(pool.planes_in, SAMPLES), p.tensor(pool.planes_out, SAMPLES)
+        p.program.avg_pool_forward(pool.window, pool.after, include, pool.vectors(p.kernels.lanes), source, y)
+        p.write(y, pool.planes_out, SAMPLES)
+
+    return programs.run("avg_pool_forward", (pool, include), lay_out, x.dtype, [x], [(pool.y_shape, x.dtype)])[0]
+
+
+def _avg_pool_gradient(pool, count_include_pad, dy):
+    include = bool(count_include_pad)
+
+    def lay_out(p):
+        gradient, dx = p.read(pool.planes_out, SAMPLES), p.tensor(pool.planes_in, SAMPLES)
+        p.program.avg_pool_backward(pool.window, pool.after, include, pool.vectors(p.kernels.lanes), gradient, dx)
+        p.write(dx, pool.planes_in, SAMPLES)
+
+    return programs.run("avg_pool_backward", (pool, include), lay_out, dy.dtype, [dy], [(pool.x_shape, dy.dtype)])[0]
