@@ -10,12 +10,17 @@ def by_name(values, names, what):
         if missing or unknown:
             raise ValueError(f"{what}s are {names}; got {list(values)}")
         return {name: values[name] for name in names}
-    if len(names) == 1 and not (isinstance(values, (list, tuple)) and len(values) == 1 and np.ndim(values[0]) > 1):
-        return {names[0]: values}       # one array, also as nested lists
+    if len(names) == 1 and not (isinstance(values, (list, tuple)) and len(values) == 1 and is_whole(values[0], what)):
+        return {names[0]: values}
     if not isinstance(values, (list, tuple)) or len(values) != len(names):
         got = len(values) if isinstance(values, (list, tuple)) else "one array"
         raise ValueError(f"expects {len(names)} {what}s ({', '.join(names)}) as a list or dict, got {got}")
     return dict(zip(names, values))
+
+
+def is_whole(value, what):
+    """Whether the only item of a list is all there is, rather than the first sample of nested lists."""
+    return isinstance(value, np.ndarray) and value.ndim > 0 or np.ndim(value) > 1 or what == "loss weight"
 
 
 def checked_labels(labels, shape, what):
@@ -38,3 +43,14 @@ def check_samples(arrays, targets):
         raise ValueError(f"inputs have {len(arrays[0])} samples, targets {', '.join(str(len(t)) for t in targets)}")
     if counts == {0}:
         raise ValueError("there is no sample to learn from")
+
+
+def checked_rows(rows, count):
+    """Numbers of samples as int64, each from 0 to count - 1, at least one."""
+    rows = np.asarray(rows)
+    if rows.dtype.kind not in "iu" or rows.ndim != 1:
+        raise TypeError(f"rows must be a vector of integers, got {rows.dtype} of shape {rows.shape}")
+    rows = np.ascontiguousarray(rows, np.int64)
+    if not rows.size or rows.view(np.uint64).max() >= count:    # as unsigned, a negative number is a large one
+        raise ValueError(f"rows must be numbers from 0 to {count - 1}, at least one; got {rows}")
+    return rows

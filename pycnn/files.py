@@ -59,7 +59,7 @@ def read_tensors(path):
         with safe_open(path, framework="numpy") as f:
             metadata = f.metadata() or {}
             tensors = {name: f.get_tensor(name) for name in f.keys()}
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, AttributeError) as error:   # the last two: a dtype that NumPy lacks
         raise ValueError(f"{path}: not a safetensors file, or damaged: {error}") from error
     if KEY not in metadata:
         raise ValueError(f"{path}: a safetensors file, but not one that pycnn wrote")

@@ -111,9 +111,12 @@ class Graph:
                 raise ValueError(f"an Input {node.layer.name or node.shape} is used but not among the network's inputs")
 
     def _name_layers(self):
+        layers = list(dict.fromkeys(node.layer for node in self.nodes))
+        for layer in layers:
+            if layer._sealed:
+                raise ValueError(f"{layer.name} already belongs to a network; make a new layer")
         for name, node in self.inputs.items():
             node.layer.name = name
-        layers = list(dict.fromkeys(node.layer for node in self.nodes))
         taken = Counter(layer.name for layer in layers if layer.name)
         for name, count in taken.items():
             if count > 1:

@@ -48,44 +48,23 @@ class Network:
     def __init__(self, inputs, outputs, *, name=None, dtype="float32", seed=0):
         self._form = "dict" if isinstance(outputs, dict) else "list" if isinstance(outputs, (list, tuple)) else "one"
         graph = Graph(inputs, outputs)
-        self._set_up(graph, name, dtype)
-        rng = np.random.default_rng(seed)
-        for layer_name, specs in self._specs().items():
-            for kind, spec in specs.items():
-                try:
-                    self.storage.parameters[f"{layer_name}/{kind}"].value[...] = initial_value(spec, rng)
-                except ValueError as error:
-                    raise ValueError(f"{layer_name}: {error}") from None
+        specs = parameter_specs(graph)
+        values = initial_values(specs, np.random.default_rng(seed))
+        self._set_up(graph, specs, name, dtype)
+        for parameter_name, value in values.items():
+            self.storage.parameters[parameter_name].value[...] = value
 
-    def _set_up(self, graph, name, dtype):
+    def _set_up(self, graph, specs, name, dtype):
         self.graph, self.name = graph, name
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise TypeError(f"a network's dtype is float32 or float64, not {self.dtype}")
         self.layers = graph.layers
-        for layer_name, layer in self.layers.items():
-            if layer._parameters:
-                raise ValueError(f"{layer_name} already belongs to a network; make a new layer")
-        specs = self._specs()
-        total = sum(prod(spec.shape) for of_layer in specs.values() for spec in of_layer.values())
-        check_size((total,), "the parameters")
         self.storage = Storage({n: (self.layers[n], s) for n, s in specs.items()}, self.dtype)
         self.optimizer = None
         self.training_state = {}
         self._plans = OrderedDict()
         self._lock = threading.RLock()
-
-    def _specs(self):
-        """Layer name -> parameter name -> ParameterSpec; ValueError if uses of a shared layer disagree."""
-        specs = {}
-        for node in self.graph.nodes:
-            of_use = node.layer.parameters(*(i.shape for i in node.inputs))
-            shapes = {kind: spec.shape for kind, spec in of_use.items()}
-            known = specs.setdefault(node.layer.name, of_use)
-            if shapes != {kind: spec.shape for kind, spec in known.items()}:
-                raise ValueError(f"{node.label}: shared by inputs of different shapes; for {node.inputs[0].shape} its "
-                                 f"parameters would have to be {shapes}")
-        return specs
 
     # ---- what it is made of
 
@@ -313,8 +292,9 @@ class Network:
                     if layer.trainable and p.maps.any():
                         g = self.storage.piece(self.storage.gradients, p)
                         gradients[p.name] = g.copy() if layer in plan.learned else np.zeros_like(g)
+            loss_value = float(plan.results[-1, 0])
         gradients.update((f"inputs/{name}", g) for name, g in of_inputs.items())
-        return float(plan.results[-1, 0]), gradients
+        return loss_value, gradients
 
     def trainer(self, loss, optimizer, *, loss_weights=None, class_weights=None, clip_norm=None):
         """What takes training steps; see `Trainer`."""
@@ -346,6 +326,33 @@ class Network:
 
 
 
+def parameter_specs(graph):
+    """Layer name -> parameter name -> ParameterSpec; ValueError if uses of a shared layer disagree."""
+    specs = {}
+    for node in graph.nodes:
+        of_use = node.layer.parameters(*(i.shape for i in node.inputs))
+        shapes = {kind: spec.shape for kind, spec in of_use.items()}
+        known = specs.setdefault(node.layer.name, of_use)
+        if shapes != {kind: spec.shape for kind, spec in known.items()}:
+            raise ValueError(f"{node.label}: shared by inputs of different shapes; for {node.inputs[0].shape} its "
+                             f"parameters would have to be {shapes}")
+    total = sum(prod(spec.shape) for of_layer in specs.values() for spec in of_layer.values())
+    check_size((total,), "the parameters")
+    return specs
+
+
+def initial_values(specs, rng):
+    """The first value of each parameter, by its name."""
+    values = {}
+    for layer_name, of_layer in specs.items():
+        for kind, spec in of_layer.items():
+            try:
+                values[f"{layer_name}/{kind}"] = initial_value(spec, rng)
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"{layer_name}: {error}") from None
+    return values
+
+
 def load(path):
     """The network that `Network.save` wrote.
 
@@ -359,7 +366,9 @@ def load(path):
     tensors, description = read_tensors(path)
     try:
         return restored(tensors, description)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except KeyError as error:
+        raise ValueError(f"{path}: the description of the network lacks {error}") from error
+    except (ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -372,10 +381,11 @@ def restored(tensors, description):
         return getattr(layers, name)
 
     graph = Graph.from_dict(description["graph"], layer_class)
-    check_tensors(graph, tensors, description)
+    specs = parameter_specs(graph)
+    check_tensors(specs, tensors, description)
     net = Network.__new__(Network)
     net._form = description["form"]
-    net._set_up(graph, description["name"], description["dtype"])
+    net._set_up(graph, specs, description["name"], description["dtype"])
     for p in net.storage.parameters.values():
         p.value[...] = tensors[p.name]
     for name, trainable in description["trainable"].items():
@@ -393,12 +403,9 @@ def restored(tensors, description):
     return net
 
 
-def check_tensors(graph, tensors, description):
-    """ValueError unless the file holds exactly the tensors of the graph; nothing has been allocated yet."""
-    shapes = {}
-    for node in graph.nodes:
-        for kind, spec in node.layer.parameters(*(i.shape for i in node.inputs)).items():
-            shapes[f"{node.layer.name}/{kind}"] = tuple(spec.shape)
+def check_tensors(specs, tensors, description):
+    """ValueError unless the file holds exactly the tensors of the layers; nothing has been allocated yet."""
+    shapes = {f"{name}/{kind}": tuple(spec.shape) for name, of_layer in specs.items() for kind, spec in of_layer.items()}
     states = OPTIMIZERS[description["optimizer"]["class"]].state if description["optimizer"] else ()
     shapes.update({f"optimizer/{state}/{name}": shape for name, shape in list(shapes.items()) for state in states})
     for name in set(shapes) ^ set(tensors):

@@ -9,7 +9,10 @@ def finite(value, what, low=0.0, below=math.inf):
     """`value` as a float in [low, below); ValueError or TypeError with `what` otherwise."""
     if isinstance(value, bool) or not hasattr(value, "__float__"):
         raise TypeError(f"{what} must be a number, got {value!r}")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
     if not (math.isfinite(value) and low <= value < below):
         bounds = f"at least {low}" + ("" if below == math.inf else f" and below {below}")
         raise ValueError(f"{what} must be a finite number, {bounds}, got {value}")

@@ -9,6 +9,7 @@ import operator
 import numpy as np
 
 LARGEST_BYTES = 2**62
+LARGEST_SIZE = 2**31 - 1     # of a kernel, stride, padding or dilation along one axis
 
 
 def per_axis(value, rank, what, minimum=1):
@@ -30,8 +31,12 @@ def per_axis(value, rank, what, minimum=1):
     if _is_sequence(value):
         if len(value) != rank:
             raise ValueError(f"{what} has {len(value)} values; expected one integer or {rank} (one per spatial axis)")
-        return tuple(integer(v, what, minimum) for v in value)
-    return (integer(value, what, minimum),) * rank
+        values = tuple(integer(v, what, minimum) for v in value)
+    else:
+        values = (integer(value, what, minimum),) * rank
+    if max(values, default=0) > LARGEST_SIZE:
+        raise ValueError(f"{what} must be at most {LARGEST_SIZE}, got {max(values)}")
+    return values
 
 
 def integer(value, what, minimum=None):

@@ -52,7 +52,7 @@ class Storage:
         self._gradients = None
         self._state: dict[str, np.ndarray] = {}
         for name, (layer, specs) in layers.items():
-            layer._parameters = {kind: self.parameters[f"{name}/{kind}"] for kind in specs}
+            layer.join({kind: self.parameters[f"{name}/{kind}"] for kind in specs})
 
     @property
     def gradients(self):

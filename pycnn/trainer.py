@@ -1,8 +1,10 @@
 """Training steps: forward, loss, backward and update in one call."""
 
+import math
+
 import numpy as np
 
-from .checks import by_name
+from .checks import by_name, checked_rows
 from .optimizers import finite, get_optimizer
 from .plan import HYPER_SIZE
 from .shapes import as_tensor
@@ -71,19 +73,23 @@ class Trainer:
         if rows is None:
             batch = len(xs[0])
         else:
+            rows = checked_rows(rows, len(xs[0]))
             batch = len(rows)
             ys = [y[rows] for y in ys]
         with net._lock:
             plan = net._plan(("train", batch, *self._key), lambda: net._new_plan(
                 batch, losses=self.losses, gradients=True, optimizer=optimizer, clip=self.clip_norm is not None))
+            done = False
             optimizer.steps += 1
-            hyper = optimizer.hyper()
-            plan.control[1 : 1 + len(hyper)] = hyper
-            if self.clip_norm is not None:
-                plan.control[HYPER_SIZE] = self.clip_norm
-            plan.run([*xs, rows, *ys, self.class_weights])
-            if not np.isfinite(plan.results[-1, 0]):
-                optimizer.steps -= 1
+            try:
+                hyper = optimizer.hyper()
+                plan.control[1 : 1 + len(hyper)] = hyper
+                if self.clip_norm is not None:
+                    plan.control[HYPER_SIZE] = self.clip_norm
+                plan.run([*xs, rows, *ys, self.class_weights])
+                done = math.isfinite(plan.results[-1, 0])
+            finally:
+                optimizer.steps -= not done
             return plan.results[:-1].copy()
 
     def evaluate(self, xs, ys):

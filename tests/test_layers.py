@@ -657,6 +657,62 @@ def test_every_activation_in_a_conv_and_a_dense_layer_below_others(activation, l
         check(pycnn.Network(x, L.Dense(2)(h), dtype="float64", seed=3), LANES + 1)
 
 
+# ---- layers in any company --------------------------------------------------------------------------------------------
+
+
+def extensions(draw, nodes, shared):
+    """A layer on one or several of the nodes, whatever fits them."""
+    node = draw(st.sampled_from(nodes))
+    shape = node.shape
+    kind = draw(st.sampled_from(["conv", "conv", "pool", "activation", "dense", "flatten", "join", "global", "softmax"]))
+    smooth = st.sampled_from([None, "tanh", "sigmoid", "softplus", "scaled_tanh"])
+    if kind == "join":
+        alike = [n for n in nodes if n.shape == shape]
+        join = draw(st.sampled_from([L.Add, L.Multiply, L.Concat]))
+        count = 2 if join is L.Multiply else draw(st.integers(2, 3))
+        return join()([node, *(draw(st.sampled_from(alike)) for _ in range(count - 1))])
+    if kind == "activation":
+        return draw(st.sampled_from([L.Tanh, L.Sigmoid, L.Softplus, L.ReLU]))()(node)
+    if kind == "softmax":
+        return draw(st.sampled_from([L.Softmax, L.LogSoftmax]))()(node)
+    if kind == "flatten" or len(shape) == 1 and kind != "dense":
+        return L.Flatten()(node)
+    if kind == "dense":
+        if len(shape) > 1:
+            node = L.Flatten()(node)
+        layer = shared.setdefault(("dense", node.shape), L.Dense(4, activation=draw(smooth)))
+        return layer(node) if draw(st.booleans()) else L.Dense(draw(st.integers(1, 9)), activation=draw(smooth))(node)
+    if kind == "global":
+        return draw(st.sampled_from([L.GlobalAvgPool, L.GlobalMaxPool]))()(node)
+    if kind == "pool":
+        size = draw(st.integers(1, min(3, *shape[1:])))
+        return draw(st.sampled_from([L.MaxPool, L.AvgPool]))(size, stride=draw(st.integers(1, 2)))(node)
+    same = shared.setdefault(("conv", shape[0], len(shape)), L.Conv(shape[0], 3, padding="same", activation=draw(smooth)))
+    if draw(st.booleans()):
+        return same(node)
+    filters = draw(st.sampled_from([1, 3, LANES, LANES + 2]))
+    return L.Conv(filters, draw(st.integers(1, min(3, *shape[1:]))), activation=draw(smooth))(node)
+
+
+@settings(max_examples=400)
+@given(st.data(), st.booleans(), st.sampled_from(BATCHES), each_layout)
+def test_any_network_and_its_gradients(data, two_inputs, batch, layout):
+    nodes = [image(2, 5)] + ([image(3, 5, "other")] if two_inputs else [])
+    inputs, shared = list(nodes), {}
+    for _ in range(data.draw(st.integers(1, 9))):
+        nodes.append(extensions(data.draw, nodes, shared))
+    outputs = data.draw(st.lists(st.sampled_from(nodes), min_size=1, max_size=3)) + [nodes[-1]]
+    read, unseen = set(), list(outputs)
+    while unseen:
+        node = unseen.pop()
+        unseen.extend(source for source in node.inputs if source not in read)
+        read.add(node)
+    used = [x for x in inputs if x in read]
+    outputs = {f"y{i}": y for i, y in enumerate(outputs)}
+    with maps_in(layout):
+        check(pycnn.Network(used, outputs, dtype="float64", seed=1), batch)
+
+
 # ---- losses ----------------------------------------------------------------------------------------------------------
 
 

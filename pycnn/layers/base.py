@@ -96,6 +96,7 @@ class Layer:
     def __init__(self, name=None):
         self.name = None if name is None else checked_name(name, "a layer's name")
         self._trainable = True
+        self._sealed = False        # whether it is part of a network
         self._parameters: dict[str, Parameter] = {}
 
     def __call__(self, *inputs):
@@ -136,7 +137,8 @@ class Layer:
         """The constructor's arguments, as JSON-able data."""
         own = vars(self)
         names = [n for n in inspect.signature(type(self).__init__).parameters if n not in ("self", "name")]
-        return {n: to_json(own[n] if n in own else own[f"has_{n}"]) for n in names}
+        values = {n: own[n] if n in own else own[f"has_{n}"] for n in names}
+        return {n: "default" if n.endswith("_init") and callable(v) else to_json(v) for n, v in values.items()}
 
     # ---- what a built network adds: parameters and their flags
 
@@ -149,8 +151,17 @@ class Layer:
     def __setattr__(self, name, value):
         if name in self.__dict__.get("_parameters", {}):
             self._parameters[name].value[...] = value
+        elif self.__dict__.get("_sealed") and not name.startswith("_") and name != "trainable":
+            raise AttributeError(f"{self.name}: {name} is fixed once the layer is part of a network; make a new layer")
         else:
             super().__setattr__(name, value)
+
+    def join(self, parameters):
+        """Becomes part of a network, which keeps its parameters."""
+        for kind in parameters:
+            if kind in vars(self):
+                raise ValueError(f"{self.name}: {kind!r} was set before the network was made; set it in the network")
+        self._parameters, self._sealed = parameters, True
 
     @property
     def trainable(self):
@@ -184,6 +195,13 @@ class Layer:
                 for parameter in self._parameters.values():
                     parameter.maps[:] = True
         else:
+            if not self._parameters:
+                raise ValueError(f"{self.name or type(self).__name__}: there are no maps to freeze or unfreeze; a layer has "
+                                 f"its parameters once a network is made of it")
+            if trainable and not self._trainable:       # what was frozen as a whole goes on map by map
+                for parameter in self._parameters.values():
+                    parameter.maps[:] = False
+                self._trainable = True
             maps = np.atleast_1d(np.asarray(maps))
             for parameter in self._parameters.values():
                 count = len(parameter.maps)
@@ -224,7 +242,9 @@ def checked_name(name, what):
 
 
 def to_json(value):
-    """Tuples as lists, numpy scalars as Python's."""
+    """Tuples and arrays as lists, numpy scalars as Python's."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     if isinstance(value, (tuple, list)):
         return [to_json(v) for v in value]
     return value.item() if isinstance(value, np.generic) else value
