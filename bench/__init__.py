@@ -1,0 +1,1 @@
+"""pycnn beside the NumPy reference, PyTorch and ONNX Runtime: the same work, interleaved in one process."""
