@@ -37,6 +37,7 @@ LAYOUT_ARGUMENTS = {    # of kernels that take layouts: which arguments they are
     "import_tensor": (0,), "export_tensor": (0,), "reorder": (0, 1), "conv_pack": (1,), "conv_forward": (2, 1),
     "conv_backward_data": (1,), "conv_backward_weights": (2, 1), "conv_reduce_weights": (1,),
 }
+BYTES_WORTH_SHARING = 2**19     # what works on less memory is over before a second thread is awake
 HYPER_SIZE = 16     # doubles of the control block that an optimizer reads; behind them the limit and norm of the gradient
 
 
@@ -529,7 +530,9 @@ class Plan:
 
     def run(self, arrays):
         """Runs all steps on the caller's arrays, in the order of the slots; None for one that is not there."""
-        self.program.run(arrays, threads=config.get_num_threads(), outputs=self._written)
+        memory = self.arena_bytes + self.storage.values.nbytes
+        threads = config.get_num_threads() if memory >= BYTES_WORTH_SHARING else 1
+        self.program.run(arrays, threads=threads, outputs=self._written)
 
     def __str__(self):
         """The steps in order, and the bytes of the arena."""

@@ -30,8 +30,9 @@ def each_layout(request, monkeypatch):
 
 
 @pytest.fixture
-def threads():
-    """Sets the number of threads; the old number is back after the test."""
+def threads(monkeypatch):
+    """Sets the number of threads, which small plans use too; the old number is back after the test."""
+    monkeypatch.setattr(plan, "BYTES_WORTH_SHARING", 0)
     before = pycnn.get_num_threads()
     yield pycnn.set_num_threads
     pycnn.set_num_threads(before)
