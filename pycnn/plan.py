@@ -16,6 +16,7 @@ kernel alone makes that gradient, it multiplies by f'(x) as it stores; otherwise
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from math import prod
@@ -30,6 +31,7 @@ from .layers.conv import Conv
 from .layers.pooling import MaxPool
 from .layers.softmax import Softmax
 from .storage import ALIGNMENT, aligned_vector
+from .threads import ThreadChoice
 
 IDENTITY = (0, 0.0)
 LAYOUT_NAMES = {K.PLAIN: "plain", K.SAMPLES: "lanes are samples", K.CHANNELS: "lanes are channels"}
@@ -37,7 +39,6 @@ LAYOUT_ARGUMENTS = {    # of kernels that take layouts: which arguments they are
     "import_tensor": (0,), "export_tensor": (0,), "reorder": (0, 1), "conv_pack": (1,), "conv_forward": (2, 1),
     "conv_backward_data": (1,), "conv_backward_weights": (2, 1), "conv_reduce_weights": (1,),
 }
-BYTES_WORTH_SHARING = 2**19     # what works on less memory is over before a second thread is awake
 HYPER_SIZE = 16     # doubles of the control block that an optimizer reads; behind them the limit and norm of the gradient
 
 
@@ -415,6 +416,7 @@ class Plan:
                  clip=False, outputs=()):
         losses = losses or {}
         self.batch, self.kernels, self.storage = batch, kernels, storage
+        self._choice = ThreadChoice()
         self.control = np.zeros(HYPER_SIZE + 2)
         self.control[0] = 1.0
         self.results = np.zeros((len(losses) + 1, 2))
@@ -530,9 +532,10 @@ class Plan:
 
     def run(self, arrays):
         """Runs all steps on the caller's arrays, in the order of the slots; None for one that is not there."""
-        memory = self.arena_bytes + self.storage.values.nbytes
-        threads = config.get_num_threads() if memory >= BYTES_WORTH_SHARING else 1
+        threads = self._choice.threads(config.get_num_threads())
+        begin = time.perf_counter()
         self.program.run(arrays, threads=threads, outputs=self._written)
+        self._choice.took(threads, time.perf_counter() - begin)
 
     def __str__(self):
         """The steps in order, and the bytes of the arena."""

@@ -20,7 +20,7 @@ from pycnn import cli, config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*filter(Path.exists, [ROOT / "README.md"]), *sorted((ROOT / "docs").glob("*.md"))]
-LANGUAGES = {"python", "bash", "text", "c"}
+LANGUAGES = {"python", "bash", "text"}
 
 
 def name_of(page):
@@ -104,14 +104,14 @@ def test_blocks_run_and_print_what_the_page_says(page, as_found):
     for isa in {mark for block in parts if block and block.language == "text" for mark in block.marks if has(mark)}:
         as_found.setattr(config, "_isa", isa)
         config._kernels_of_size.cache_clear()
-    namespace, printed = {"__name__": "__main__"}, None
+    namespace, printed, wrong = {"__name__": "__main__"}, None, []
     for block in parts:
         if block is None:
             printed = None
         elif block.language == "text":
             here = not block.marks or config._isa in block.marks
             if printed is not None and here and not matches(block.text, printed):
-                pytest.fail(f"{name_of(page)}:{block.line} says\n{block.text}\nbut printed is\n{printed}")
+                wrong.append(f"{name_of(page)}:{block.line} says\n{block.text}\nbut printed is\n{printed}")
         elif "no-run" in block.marks:
             printed = None
         elif block.language in ("python", "bash"):
@@ -121,6 +121,8 @@ def test_blocks_run_and_print_what_the_page_says(page, as_found):
                 else:
                     run_commands(block, page)
             printed = out.getvalue()
+    if wrong:
+        pytest.fail("\n".join(wrong), pytrace=False)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -17,6 +17,7 @@ from pycnn import layers as L
 from pycnn.losses import MeanSquaredError, get_loss
 from pycnn.plan import Buffer, Plan, place_buffers
 from pycnn.storage import ALIGNMENT
+from pycnn.threads import ThreadChoice
 
 LANES = {dtype: config.kernels(dtype).lanes for dtype in ("float32", "float64")}
 LAYOUTS = {"samples": K.SAMPLES, "channels": K.CHANNELS}
@@ -31,8 +32,8 @@ def each_layout(request, monkeypatch):
 
 @pytest.fixture
 def threads(monkeypatch):
-    """Sets the number of threads, which small plans use too; the old number is back after the test."""
-    monkeypatch.setattr(plan, "BYTES_WORTH_SHARING", 0)
+    """Sets the number of threads, all of which every plan uses; the old number is back after the test."""
+    monkeypatch.setattr(ThreadChoice, "threads", lambda _, limit: limit)
     before = pycnn.get_num_threads()
     yield pycnn.set_num_threads
     pycnn.set_num_threads(before)
