@@ -16,7 +16,6 @@ kernel alone makes that gradient, it multiplies by f'(x) as it stores; otherwise
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from math import prod
@@ -532,10 +531,7 @@ class Plan:
 
     def run(self, arrays):
         """Runs all steps on the caller's arrays, in the order of the slots; None for one that is not there."""
-        threads = self._choice.threads(config.get_num_threads())
-        begin = time.perf_counter()
-        self.program.run(arrays, threads=threads, outputs=self._written)
-        self._choice.took(threads, time.perf_counter() - begin)
+        self._choice.run(self.program, config.get_num_threads(), arrays, self._written)
 
     def __str__(self):
         """The steps in order, and the bytes of the arena."""

@@ -1,8 +1,10 @@
-"""How many threads a plan runs on: all that it may, or one, whichever takes less time at the moment.
+"""How many threads a program runs on: all that it may, or one, whichever takes less time at the moment.
 
 Sharing pays when there is enough work, and when the other cores are free. Neither is known beforehand, but results do not
-depend on the number of threads, so a plan can time itself: it runs as was faster lately, and now and then the other way.
+depend on the number of threads, so a program can be timed: it runs as was faster lately, and now and then the other way.
 """
+
+import time
 
 FIRST_RUNS = 3          # on all threads, before the choice begins: they also warm up
 FIRST_PERIOD = 16       # runs until the slower way is tried again,
@@ -19,6 +21,13 @@ class ThreadChoice:
     >>> threads = choice.threads(2)
     >>> choice.took(threads, 0.001)
     """
+
+    def run(self, program, limit, arrays, outputs):
+        """Runs a program on at most `limit` threads, and learns from it."""
+        threads = self.threads(limit)
+        begin = time.perf_counter()
+        program.run(arrays, threads=threads, outputs=outputs)
+        self.took(threads, time.perf_counter() - begin)
 
     def __init__(self):
         self._begin(None)

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pycnn import _kernels, config, functional, reference, shapes
+from pycnn.threads import ThreadChoice
 
 DTYPES = [np.float32, np.float64]
 
@@ -601,7 +602,7 @@ def call_everything(rng, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_results_are_bit_identical_for_any_number_of_threads(dtype, restored_threads, monkeypatch):
-    monkeypatch.setattr(functional.programs, "BYTES_WORTH_SHARING", 0)
+    monkeypatch.setattr(ThreadChoice, "threads", lambda _, limit: limit)
     runs = []
     for threads in (1, 2, 3):
         config.set_num_threads(threads)

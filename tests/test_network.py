@@ -137,6 +137,11 @@ def test_parameters_are_views_to_read_and_write():
         _ = net["conv"].wait
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_parameter_begins_on_a_cache_line(dtype):
+    assert all(p.ctypes.data % 64 == 0 for p in small(dtype).parameters.values())
+
+
 def test_a_value_set_before_the_network_exists_does_not_hide_the_parameter():
     x = pycnn.Input((3,))
     layer = L.Dense(2, name="dense")
@@ -448,6 +453,23 @@ def test_losses_from_several_python_threads_do_not_mix():
     finally:
         sys.setswitchinterval(interval)
     assert [set(losses) for losses in found] == [{loss} for loss in expected]
+
+
+def test_a_process_forked_after_a_prediction_predicts_the_same():
+    run_program("""
+import os, signal, numpy as np, pycnn
+from pycnn import layers as L
+pycnn.set_num_threads(2)
+x = pycnn.Input((3, 32, 32))
+net = pycnn.Network(x, L.Conv(16, 3)(x))
+images = np.ones((64, 3, 32, 32))
+before = net.predict(images)
+child = os.fork()
+if not child:
+    signal.alarm(10)        # what hangs is killed
+    os._exit(not np.array_equal(net.predict(images), before))
+assert os.waitpid(child, 0)[1] == 0
+""")
 
 
 # ---- targets and losses ----------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ import numpy as np
 
 from .. import _kernels, config, shapes
 from .._kernels import CHANNELS, PLAIN, SAMPLES
+from ..threads import ThreadChoice
 
 RANKS = (3, 4, 5)
 ALIGNMENT = 64
 IDENTITY = (0, 0.0)    # no activation
-BYTES_WORTH_SHARING = 2**19  # a program with less memory is over before a second thread is awake
 
 
 class Prepared:
@@ -25,6 +25,7 @@ class Prepared:
     def __init__(self, kernels, slots):
         self.kernels = kernels
         self.program = _kernels.Program(kernels, slots)
+        self.choice = ThreadChoice()
         self.nbytes = 0
         self._memory = []
         self._slots = iter(range(slots))
@@ -134,8 +135,8 @@ def run(function, parameters, lay_out, dtype, arrays, results):
         prepared = Prepared(kernels, len(arrays) + len(results))
         lay_out(prepared)
     out = [np.empty(shape, of) for shape, of in results]
-    threads = config.get_num_threads() if prepared.nbytes >= BYTES_WORTH_SHARING else 1
-    prepared.program.run([*arrays, *out], threads=threads, outputs=range(len(arrays), len(arrays) + len(out)))
+    written = range(len(arrays), len(arrays) + len(out))
+    prepared.choice.run(prepared.program, config.get_num_threads(), [*arrays, *out], written)
     cache.put(key, prepared)
     return out
 
