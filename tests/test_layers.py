@@ -657,14 +657,16 @@ def test_every_activation_in_a_conv_and_a_dense_layer_below_others(activation, l
         check(pycnn.Network(x, L.Dense(2)(h), dtype="float64", seed=3), LANES + 1)
 
 
-# ---- layers in any company --------------------------------------------------------------------------------------------
+# ---- layers in any company -------------------------------------------------------------------------------------------
 
 
 def extensions(draw, nodes, shared):
     """A layer on one or several of the nodes, whatever fits them."""
     node = draw(st.sampled_from(nodes))
     shape = node.shape
-    kind = draw(st.sampled_from(["conv", "conv", "pool", "activation", "dense", "flatten", "join", "global", "softmax"]))
+    kind = draw(
+        st.sampled_from(["conv", "conv", "pool", "activation", "dense", "flatten", "join", "global", "softmax"])
+    )
     smooth = st.sampled_from([None, "tanh", "sigmoid", "softplus", "scaled_tanh"])
     if kind == "join":
         alike = [n for n in nodes if n.shape == shape]
@@ -687,7 +689,9 @@ def extensions(draw, nodes, shared):
     if kind == "pool":
         size = draw(st.integers(1, min(3, *shape[1:])))
         return draw(st.sampled_from([L.MaxPool, L.AvgPool]))(size, stride=draw(st.integers(1, 2)))(node)
-    same = shared.setdefault(("conv", shape[0], len(shape)), L.Conv(shape[0], 3, padding="same", activation=draw(smooth)))
+    same = shared.setdefault(
+        ("conv", shape[0], len(shape)), L.Conv(shape[0], 3, padding="same", activation=draw(smooth))
+    )
     if draw(st.booleans()):
         return same(node)
     filters = draw(st.sampled_from([1, 3, LANES, LANES + 2]))
