@@ -218,6 +218,26 @@ def test_an_initializer_that_cannot_work_is_refused_by_layer_and_leaves_the_laye
     assert pycnn.Network(x, first(x)).count_parameters() == 16
 
 
+@pytest.mark.parametrize(
+    "reason", ["another type", "a seed that is none", "a value set too early", "two shapes of one layer"]
+)
+def test_a_network_that_cannot_be_made_leaves_its_layers_free(reason):
+    x, options = pycnn.Input((3,)), {}
+    first, last = L.Dense(4), L.Dense(3)
+    y = last(first(x))
+    if reason == "another type":
+        options["dtype"] = "int32"
+    elif reason == "a seed that is none":
+        options["seed"] = "seed"
+    elif reason == "a value set too early":
+        last.weight = np.ones((3, 4))
+    else:
+        y = L.Add()(y, last(x))
+    with pytest.raises((ValueError, TypeError)):
+        pycnn.Network(x, y, **options)
+    assert pycnn.Network(x, first(x)).count_parameters() == 16
+
+
 def test_every_initializer_of_the_table_is_tested_here():
     assert set(initializers.INITIALIZERS) == {"default", "lecun_1998", "ones", "zeros", "glorot_uniform", "he_uniform",
                                               "glorot_normal", "he_normal"}
@@ -421,6 +441,15 @@ def test_one_sample_of_numbers_is_not_taken_for_a_list_of_arrays():
     x = pycnn.Input((3,))
     net = pycnn.Network(x, L.Dense(2)(x))
     assert net.predict([[1.0, 2.0, 3.0]]).shape == (1, 2)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (1, 4, 5)])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_list_of_samples_is_a_batch(shape, count):
+    x = pycnn.Input(shape)
+    net = pycnn.Network(x, L.Dense(2)(L.Flatten()(x)))
+    samples = [np.full(shape, i + 1.0) for i in range(count)]
+    np.testing.assert_array_equal(net.predict(samples), net.predict(np.array(samples)))
 
 
 def test_predictions_from_several_python_threads_do_not_mix():
@@ -1272,6 +1301,8 @@ def test_a_file_with_a_wrong_description_or_wrong_tensors_is_refused(change, who
     "window",
     [
         {"kernel_size": HUGE, "padding": HUGE - 1, "stride": 1},
+        {"kernel_size": 2**31 - 1, "padding": 2**31 - 2, "stride": 1},
+        {"kernel_size": 2**31 - 1, "padding": 2**31 - 2, "stride": 1, "dilation": 2**31 - 1},
         {"kernel_size": HUGE, "padding": "same", "stride": 1},
         {"kernel_size": HUGE, "padding": HUGE - 1, "stride": 1, "dilation": HUGE},
         {"kernel_size": 1, "stride": HUGE, "ceil_mode": True},
