@@ -6,6 +6,7 @@
 
 #ifdef _OPENMP
 #include <omp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #endif
@@ -105,8 +106,9 @@ static void run_alone(const pycnn_step *steps, int64_t count, void *scratch)
 }
 
 #ifdef _OPENMP
-/* Where the threads of a team wait for each other between steps, unless both are the first thread's alone. Short waits spin; on a machine that others use too, the
-   thread we wait for may not be running, and then spinning longer would only keep it from its core. */
+/* Where the threads of a team wait for each other between steps, unless both are the first thread's alone. Short waits
+   spin; on a machine that others use too, the thread we wait for may not be running, and then spinning longer would only
+   keep it from its core. */
 typedef struct { _Alignas(64) atomic_int waiting; _Alignas(64) atomic_int round; } barrier;
 
 enum { SPINS = 2000 };
@@ -132,6 +134,20 @@ static void wait_for_team(barrier *b, int team)
         if (spins < SPINS) relax();
         else sched_yield();
 }
+
+/* A process that was forked has none of OpenMP's threads, and would wait for them for ever: it runs alone. */
+static atomic_int in_fork;
+static void note_fork(void) { atomic_store(&in_fork, 1); }
+static void watch_forks(void) { pthread_atfork(NULL, NULL, note_fork); }
+
+static int may_share(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+    return !atomic_load(&in_fork);
+}
+#else
+static int may_share(void) { return 0; }
 #endif
 
 void pycnn_run(const pycnn_step *steps, int64_t count, int threads, void *scratch, size_t scratch_per_thread)
@@ -140,7 +156,7 @@ void pycnn_run(const pycnn_step *steps, int64_t count, int threads, void *scratc
     for (int64_t i = 0; i < count; i++)
         if (steps[i].tasks > most) most = steps[i].tasks;
     if (threads > most) threads = (int)most;
-    if (threads <= 1) {
+    if (threads <= 1 || !may_share()) {
         run_alone(steps, count, scratch);
         return;
     }
@@ -160,7 +176,6 @@ void pycnn_run(const pycnn_step *steps, int64_t count, int threads, void *scratc
     }
 #else
     (void)scratch_per_thread;
-    run_alone(steps, count, scratch);
 #endif
 }
 

@@ -3,24 +3,23 @@
 import numpy as np
 
 
-def by_name(values, names, what):
-    """One value, a list or a dict -> dict in the order of `names`."""
+def by_name(values, names, what, axes=()):
+    """One value, a list or a dict -> dict in the order of `names`.
+
+    `axes` are how many axes each has, so that a list of one array is told from a list of one sample.
+    """
     if isinstance(values, dict):
         missing, unknown = [n for n in names if n not in values], [n for n in values if n not in names]
         if missing or unknown:
             raise ValueError(f"{what}s are {names}; got {list(values)}")
         return {name: values[name] for name in names}
-    if len(names) == 1 and not (isinstance(values, (list, tuple)) and len(values) == 1 and is_whole(values[0], what)):
+    wrapped = isinstance(values, (list, tuple)) and len(values) == 1 and np.ndim(values[0]) in axes
+    if len(names) == 1 and not wrapped:
         return {names[0]: values}
     if not isinstance(values, (list, tuple)) or len(values) != len(names):
         got = len(values) if isinstance(values, (list, tuple)) else "one array"
         raise ValueError(f"expects {len(names)} {what}s ({', '.join(names)}) as a list or dict, got {got}")
     return dict(zip(names, values))
-
-
-def is_whole(value, what):
-    """Whether the only item of a list is all there is, rather than the first sample of nested lists."""
-    return isinstance(value, np.ndarray) and value.ndim > 0 or np.ndim(value) > 1 or what == "loss weight"
 
 
 def checked_labels(labels, shape, what):

@@ -146,7 +146,8 @@ class Network:
         ValueError, TypeError
             When an array is missing, or its shape or type does not fit.
         """
-        arrays = by_name(x, self.input_names, "input")
+        axes = [1 + len(shape) for shape in self.input_shapes.values()]
+        arrays = by_name(x, self.input_names, "input", axes)
         arrays = [self._checked(f"input {name!r}", a, self.input_shapes[name]) for name, a in arrays.items()]
         sizes = {len(a) for a in arrays}
         if len(sizes) > 1:
@@ -169,7 +170,8 @@ class Network:
         """
         checked = []
         losses = self.losses_by_output(loss)
-        for name, target in by_name(y, list(losses), "target").items():
+        axes = [len(self.output_shapes[name]) + (not loss_of.labels) for name, loss_of in losses.items()]
+        for name, target in by_name(y, list(losses), "target", axes).items():
             shape = self.output_shapes[name]
             if losses[name].labels:
                 checked.append(checked_labels(target, shape, f"target {name!r}"))

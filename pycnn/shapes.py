@@ -4,6 +4,7 @@ Every function here takes hyper-parameters as a user writes them, and raises Typ
 ValueError for what is out of range, saying what it got and what it expects.
 """
 
+import math
 import operator
 
 import numpy as np
@@ -271,7 +272,10 @@ def _reads_everywhere(n, out, kernel, stride, dilation, before):
     """Whether each of `out` windows along an axis has a tap among its n inputs."""
     if (out - 1) * stride - before >= n or before >= _span(kernel, dilation):
         return False
-    hanging = range(-before, min(0, out * stride - before), stride)
+    if dilation <= n:
+        return True
+    # Windows that begin in the padding; where their taps fall repeats after dilation / gcd(stride, dilation) of them.
+    hanging = range(-before, min(0, out * stride - before), stride)[: dilation // math.gcd(stride, dilation)]
     return all(start + _ceil_div(-start, dilation) * dilation < n for start in hanging)
 
 

@@ -37,6 +37,8 @@ class Storage:
     """
 
     def __init__(self, layers, dtype):
+        for layer, specs in layers.values():
+            layer.check_unset(specs)
         self.dtype = np.dtype(dtype)
         self.version = 0
         self.parameters: dict[str, Parameter] = {}

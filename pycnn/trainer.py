@@ -35,7 +35,7 @@ class Trainer:
             raise ValueError("no output has a loss")
         weights = dict.fromkeys(losses, 1.0)
         if loss_weights is not None:
-            weights = by_name(loss_weights, list(losses), "loss weight")
+            weights = by_name(loss_weights, list(losses), "loss weight", [0])
         self.losses = {n: (of, finite(weights[n], f"the loss weight of {n!r}")) for n, of in losses.items()}
         self.clip_norm = None if clip_norm is None else finite(clip_norm, "clip_norm")
         self.class_weights = None if class_weights is None else self._checked_class_weights(class_weights)

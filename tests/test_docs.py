@@ -38,7 +38,8 @@ class Block(NamedTuple):
 
 def parts_of(page):
     """The page's blocks, with None between two that have text between them; and the text outside of blocks."""
-    parts, outside, inside = [], [], None
+    parts, outside = [], []
+    inside, body, first = None, [], 0
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         if inside is not None and line == "```":
             parts.append(Block(inside[0], tuple(inside[1:]), "".join(body), first))
@@ -56,7 +57,7 @@ def parts_of(page):
 
 def run_python(block, page, namespace):
     lines_before = "\n" * (block.line - 1)      # so that a traceback tells the line of the page
-    exec(compile(lines_before + block.text, page, "exec"), namespace)
+    exec(compile(lines_before + block.text, page, "exec"), namespace)  # noqa: S102
 
 
 def run_commands(block, page):
@@ -73,7 +74,7 @@ def run_commands(block, page):
 
 
 def matches(expected, printed, about=False):
-    """Whether the two are alike but for what ``...`` stands for, blanks at the ends of lines, and numbers if `about`."""
+    """Whether they are alike but for what ``...`` stands for, blanks at the ends of lines, and numbers if `about`."""
     expected, printed = ("\n".join(map(str.rstrip, text.rstrip().splitlines())) for text in (expected, printed))
     if about:
         expected, printed = (re.sub(r"\d[\d,]*(\.\d+)?", "0", text) for text in (expected, printed))
@@ -156,6 +157,20 @@ def headings_of(page):
 def test_the_map_of_the_pages_names_them_all():
     links = re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"))
     assert sorted(links) == sorted(page.name for page in (ROOT / "docs").glob("*.md") if page.name != "index.md")
+
+
+@pytest.mark.parametrize(("page", "names"), [
+    ("layers.md", [f"`L.{name}(" for name in pycnn.layers.__all__ if name != "Layer"]),
+    ("layers.md", [f'`"{name}"`' for name in pycnn.initializers.INITIALIZERS]),
+    ("kernels.md", [f"`{name}(" for name in pycnn.functional.__all__]),
+    ("graphs.md", [f'`"{name}"`' for name in pycnn.losses.LOSSES]),
+    ("training.md", [f"`pycnn.{name}(" for name in pycnn.optimizers.OPTIMIZERS]),
+    ("training.md", [f"`{kind.__name__}(" for kind in vars(pycnn.callbacks).values()
+                     if isinstance(kind, type) and kind.__name__ not in ("Callback", "Monitor")]),
+])
+def test_a_table_leaves_nothing_out(page, names):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert [name for name in names if name not in text] == []
 
 
 @pytest.mark.parametrize(("expected", "printed", "about", "alike"), [

@@ -156,11 +156,14 @@ class Layer:
         else:
             super().__setattr__(name, value)
 
-    def join(self, parameters):
-        """Becomes part of a network, which keeps its parameters."""
-        for kind in parameters:
+    def check_unset(self, kinds):
+        """ValueError if a parameter was set before there was one."""
+        for kind in kinds:
             if kind in vars(self):
                 raise ValueError(f"{self.name}: {kind!r} was set before the network was made; set it in the network")
+
+    def join(self, parameters):
+        """Becomes part of a network, which keeps its parameters."""
         self._parameters, self._sealed = parameters, True
 
     @property

@@ -1,0 +1,33 @@
+"""The scripts of examples/ run, each on its small setting, and leave what their first lines promise."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+SCRIPTS = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.py"))
+FILES = {
+    "lenet5_digits.py": {"lenet5_digits.safetensors", "lenet5_digits.png"},
+    "gradients.py": {"gradients.png"},
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_a_script_runs_and_leaves_its_files(script, tmp_path):
+    command = [sys.executable, script, "--quick"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    assert {file.name for file in tmp_path.iterdir()} == FILES.get(script.name, set())
+    assert len(result.stdout.splitlines()) >= 1
+    assert "%|" in result.stderr        # a progress bar
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_a_script_fits_on_a_screen_and_says_what_it_shows(script):
+    text = script.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 60
+    assert f"python {script.name} [--quick]" in ast.get_docstring(ast.parse(text))
