@@ -8,7 +8,19 @@ except ImportError as error:
         "Start Python in another folder, or build them here with: pip install -e ."
     ) from error
 
-from . import callbacks, config, datasets, functional, initializers, layers, losses, optimizers, reference, training
+from . import (
+    callbacks,
+    config,
+    datasets,
+    functional,
+    initializers,
+    layers,
+    losses,
+    models,
+    optimizers,
+    reference,
+    training,
+)
 from .config import get_num_threads, set_num_threads, show_config
 from .graph import Input
 from .layers import Layer
@@ -23,6 +35,6 @@ __version__ = config.version()
 
 __all__ = [
     "Adam", "AdamW", "Input", "Layer", "Network", "RMSprop", "SGD", "callbacks", "datasets", "functional",
-    "get_num_threads", "initializers", "layers", "load", "losses", "optimizers", "reference", "set_num_threads",
+    "get_num_threads", "initializers", "layers", "load", "losses", "models", "optimizers", "reference", "set_num_threads",
     "show_config", "training",
 ]

@@ -248,7 +248,7 @@ def groupings(draw):
     return draw(few) * groups, draw(few) * groups, groups
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(
     windows(), groupings(), st.booleans(), st.sampled_from([None, *ACTIVATIONS]), st.booleans(), batches, each_layout
 )

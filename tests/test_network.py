@@ -792,6 +792,20 @@ np.testing.assert_array_equal(nets[0].parameters["Dense1/weight"], nets[1].param
 """)
 
 
+@pytest.mark.parametrize("what", ["step", "evaluate"])
+def test_a_trainer_refuses_an_empty_batch(what):
+    run_program(f"""
+import pytest, pycnn
+from pycnn import layers as L
+x = pycnn.Input((4,))
+net = pycnn.Network(x, L.Dense(3)(x))
+trainer = net.trainer("cross_entropy", "sgd")
+nothing = [net.check_inputs([[1.0] * 4])[0][:0]], [net.check_targets([0], "cross_entropy")[0][:0]]
+with pytest.raises(ValueError):
+    trainer.{what}(*nothing)
+""")
+
+
 @pytest.mark.parametrize("rows", [[7], [-1], [], [0.0]])
 def test_rows_that_are_not_there_are_refused(rows):
     net = small()
