@@ -205,6 +205,8 @@ class Network:
         return self._plans[key]
 
     def _new_plan(self, batch, **options):
+        if not batch:
+            raise ValueError("a batch has at least one sample")
         return Plan(self.graph, self.storage, config.kernels(self.dtype), batch, **options)
 
     def plan(self, batch, training=False, loss=None, optimizer="sgd"):

@@ -69,7 +69,7 @@ class SGD(Optimizer):
     lr : float
         Learning rate.
     momentum, dampening : float
-        In [0, 1]; ``dampening=momentum`` is the average delta = m delta + (1 - m) g.
+        In [0, 1); ``dampening=momentum`` is the average delta = m delta + (1 - m) g.
     weight_decay : float
     nesterov : bool
     """
