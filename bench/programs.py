@@ -50,7 +50,7 @@ class Call:
             self._program.conv_backward_data(conv, layout, none, none, y, packed, 0, x)
         else:
             partial = self._vector(self.kernels.conv_partial_size(conv, layout, x_layout))
-            self._program.conv_backward_weights(conv, layout, x_layout, y, x, partial)
+            self._program.conv_backward_weights(conv, layout, x_layout, None, y, x, partial)
             self._program.conv_reduce_weights(conv, layout, x_layout, False, partial, w, b)
 
     def _vector(self, size):

@@ -61,6 +61,21 @@ typedef struct {
     int64_t n, c, k, groups;
 } pycnn_conv;
 
+/* Map `map` reads map `source` below. */
+typedef struct { int64_t map, source; } pycnn_connection;
+
+/* Connections between c and k maps of n samples; all have the same window. `learns`, of each connection and then of each
+   map's bias, may be NULL: all do. */
+typedef struct {
+    pycnn_window window;
+    int64_t n, c, k, count;
+    const pycnn_connection *connection;
+    const uint8_t *learns;
+} pycnn_connections;
+
+/* What the sum over a window of pooling is divided by: its taps inside the input, those on padding too, or nothing. */
+typedef enum { PYCNN_TAPS, PYCNN_TAPS_AND_PADDING, PYCNN_ONE } pycnn_divisor;
+
 /* A half-open range of a flat parameter vector. */
 typedef struct { int64_t begin, end; } pycnn_range;
 
@@ -104,8 +119,9 @@ typedef struct {
                               const void *dy, const void *packed, const void *x, void *dx);
     /* Elements of the partial sums that conv_backward_weights leaves for conv_reduce_weights. */
     int64_t (*conv_partial_size)(const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout);
+    /* `learns`, of each filter, may be NULL: all do. The gradient of one that does not is unspecified. */
     int (*conv_backward_weights)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout,
-                                 const void *dy, const void *x, void *partial);
+                                 const uint8_t *learns, const void *dy, const void *x, void *partial);
     /* partial -> dw (K, C/groups, kernel) and db (K) or NULL; `accumulate` adds to what is there. */
     int (*conv_reduce_weights)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout,
                                int accumulate, const void *partial, void *dw, void *db);
@@ -116,18 +132,52 @@ typedef struct {
     int (*dense_backward_data)(pycnn_step *, int64_t n, int64_t c, int64_t k, pycnn_activation backward,
                                const void *dy, const void *w, const void *x, void *dx);
     int (*dense_backward_weights)(pycnn_step *, int64_t n, int64_t c, int64_t k, int accumulate,
-                                  const void *dy, const void *x, void *dw, void *db);
+                                  const uint8_t *learns, const void *dy, const void *x, void *dw, void *db);
 
     /* ---- pool.h: x is (planes, in, V) and y (planes, out, V), any layout but PLAIN ---------------------- */
     /* indices: for each y, the number of its tap in the window, row by row, as an integer as wide as a real. */
     int (*max_pool_forward)(pycnn_step *, const pycnn_window *, int64_t planes, const void *x, void *y, void *indices);
     int (*max_pool_backward)(pycnn_step *, const pycnn_window *, int64_t planes, const void *dy, const void *indices,
                              void *dx);
-    /* `after` is the padding after, which count_include_pad counts and a ceil_mode overhang is not part of. */
-    int (*avg_pool_forward)(pycnn_step *, const pycnn_window *, const int64_t after[3], int count_include_pad,
+    /* `after` is the padding after, which the divisor may count and a ceil_mode overhang is not part of; `squared` divides
+       by the square of the divisor. */
+    int (*avg_pool_forward)(pycnn_step *, const pycnn_window *, const int64_t after[3], pycnn_divisor,
                             int64_t planes, const void *x, void *y);
-    int (*avg_pool_backward)(pycnn_step *, const pycnn_window *, const int64_t after[3], int count_include_pad,
+    int (*avg_pool_backward)(pycnn_step *, const pycnn_window *, const int64_t after[3], pycnn_divisor, int squared,
                              int64_t planes, const void *dy, void *dx);
+
+    /* ---- connected.h: maps that read some of the maps below; x and y in SAMPLES ------------------------- */
+    /* y = f(b + w * x); w is (connections, kernel), bias (k) or NULL. */
+    int (*connected_forward)(pycnn_step *, const pycnn_connections *, pycnn_activation,
+                             const void *x, const void *w, const void *bias, void *y);
+    int (*connected_backward_data)(pycnn_step *, const pycnn_connections *, pycnn_activation backward,
+                                   const void *dy, const void *w, const void *x, void *dx);
+    /* db may be NULL; the gradient of what does not learn stays as it was. */
+    int (*connected_backward_weights)(pycnn_step *, const pycnn_connections *, int accumulate,
+                                      const void *dy, const void *x, void *dw, void *db);
+    /* y[k] = sum over connections of the average of each window weighted by softmax(sharpness x). `squared` sums the
+       squares of the derivatives. */
+    int (*softmax_pool_forward)(pycnn_step *, const pycnn_connections *, const void *x, const void *sharpness, void *y);
+    int (*softmax_pool_backward_data)(pycnn_step *, const pycnn_connections *, int squared,
+                                      const void *dy, const void *x, const void *sharpness, void *dx);
+    int (*softmax_pool_backward_weights)(pycnn_step *, const pycnn_connections *, int accumulate, int squared,
+                                         const void *dy, const void *x, const void *sharpness, void *d_sharpness);
+
+    /* ---- scale_maps.h: y = f(a_c x + b_c), any layout but PLAIN ----------------------------------------- */
+    int (*scale_maps_forward)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions, pycnn_activation,
+                              const void *x, const void *a, const void *b, void *y);
+    int (*scale_maps_backward_data)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions,
+                                    const void *dy, const void *a, void *dx);
+    int (*scale_maps_backward_weights)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions,
+                                       int accumulate, const void *dy, const void *x, void *da, void *db);
+
+    /* ---- rbf.h: y[k] = |x - w[k]|^2; x (N, C), y (N, K) and w (K, C) are PLAIN --------------------------- */
+    int (*rbf_forward)(pycnn_step *, int64_t n, int64_t c, int64_t k, const void *x, const void *w, void *y);
+    /* With `squared` dy are second derivatives, and `slope` the first ones, or NULL. */
+    int (*rbf_backward_data)(pycnn_step *, int64_t n, int64_t c, int64_t k, int squared,
+                             const void *dy, const void *slope, const void *x, const void *w, void *dx);
+    int (*rbf_backward_weights)(pycnn_step *, int64_t n, int64_t c, int64_t k, int accumulate, int squared,
+                                const void *dy, const void *x, const void *w, void *dw);
 
     /* ---- elementwise.h: n reals each, any layout -------------------------------------------------------- */
     int (*activation_forward)(pycnn_step *, pycnn_activation, int64_t n, const void *x, void *y);
@@ -135,6 +185,7 @@ typedef struct {
     int (*activation_backward)(pycnn_step *, pycnn_activation, int64_t n, const void *dy, const void *y, void *dx);
     int (*sum)(pycnn_step *, int64_t n, int64_t count, const void *const *xs, void *y);
     int (*multiply)(pycnn_step *, int64_t n, const void *a, const void *b, void *y);
+    int (*fill)(pycnn_step *, int64_t n, double value, void *y);
     /* Copies `blocks` runs of `length` reals, `from_stride` and `to_stride` reals apart. */
     int (*copy_blocks)(pycnn_step *, int64_t blocks, int64_t length, int64_t from_stride, int64_t to_stride,
                        const void *from, void *to);
@@ -155,22 +206,29 @@ typedef struct {
     int (*binary_cross_entropy)(pycnn_step *, int logits, int64_t n, double weight, const void *y,
                                 pycnn_slot target_slot, void *dy, double *result);
 
+    /* Of distances y (n, classes): y_label + log(e^-margin + sum e^-y). With `second`, dy are second derivatives. */
+    int (*distance_loss)(pycnn_step *, int64_t n, int64_t classes, double weight, double margin, int second,
+                         const void *y, pycnn_index_slot labels_slot, void *dy, double *result);
+
     /* total[0], total[1] = the sums of `count` results of two. */
     int (*total_loss)(pycnn_step *, int64_t count, const double *results, double *total);
 
     /* ---- optimizers.h: one pass over the given ranges of flat vectors ------------------------------------- */
-    /* They do nothing while *guard (the loss) is not finite. `hyper` is read when the step runs; gradients are
+    /* They do nothing while *guard (the loss) or hyper[0] is not finite. `hyper` is read when the step runs; gradients are
        multiplied by hyper[0] first (1, or what clip_norm left there).
        sgd:     hyper = {scale, lr, momentum, dampening, weight_decay, nesterov}
+       sdlm:    hyper = {scale, eta, mu}
        adam:    hyper = {scale, lr, beta1, beta2, eps, weight_decay, decoupled, t}
        rmsprop: hyper = {scale, lr, alpha, eps, weight_decay, momentum} */
     int (*sgd)(pycnn_step *, const pycnn_range *, int64_t ranges, const double *hyper, const double *guard,
                void *w, const void *g, void *velocity);
+    int (*sdlm)(pycnn_step *, const pycnn_range *, int64_t ranges, const double *hyper, const double *guard,
+                void *w, const void *g, const void *curvature);
     int (*adam)(pycnn_step *, const pycnn_range *, int64_t ranges, const double *hyper, const double *guard,
                 void *w, const void *g, void *m, void *v);
     int (*rmsprop)(pycnn_step *, const pycnn_range *, int64_t ranges, const double *hyper, const double *guard,
                    void *w, const void *g, void *square, void *velocity);
-    /* *scale = min(1, limit / |g| over the ranges); |g| is left in *norm. */
+    /* *scale = min(1, limit / |g| over the ranges), NaN where |g| is not finite; |g| is left in *norm. */
     int (*clip_norm)(pycnn_step *, const pycnn_range *, int64_t ranges, const double *limit,
                      const void *g, double *scale, double *norm);
 } pycnn_kernels;

@@ -25,7 +25,7 @@ from .config import get_num_threads, set_num_threads, show_config
 from .graph import Input
 from .layers import Layer
 from .network import Network, load
-from .optimizers import SGD, Adam, AdamW, RMSprop
+from .optimizers import SDLM, SGD, Adam, AdamW, RMSprop
 
 Network.fit = training.fit
 Network.evaluate = training.evaluate
@@ -34,7 +34,7 @@ Network.train_on_batch = training.train_on_batch
 __version__ = config.version()
 
 __all__ = [
-    "Adam", "AdamW", "Input", "Layer", "Network", "RMSprop", "SGD", "callbacks", "datasets", "functional",
+    "Adam", "AdamW", "Input", "Layer", "Network", "RMSprop", "SDLM", "SGD", "callbacks", "datasets", "functional",
     "get_num_threads", "initializers", "layers", "load", "losses", "models", "optimizers", "reference", "set_num_threads",
     "show_config", "training",
 ]

@@ -36,6 +36,17 @@ cdef extern from "pycnn.h" nogil:
     ctypedef struct pycnn_conv:
         pycnn_window window
         int64_t n, c, k, groups
+    ctypedef struct pycnn_connection:
+        int64_t map, source
+    ctypedef struct pycnn_connections:
+        pycnn_window window
+        int64_t n, c, k, count
+        const pycnn_connection *connection
+        const unsigned char *learns
+    ctypedef enum pycnn_divisor:
+        PYCNN_TAPS
+        PYCNN_TAPS_AND_PADDING
+        PYCNN_ONE
     ctypedef struct pycnn_range:
         int64_t begin, end
     ctypedef struct pycnn_step:
@@ -55,20 +66,37 @@ cdef extern from "pycnn.h" nogil:
         int conv_backward_data(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_activation, pycnn_activation,
                                void *, void *, void *, void *)
         int64_t conv_partial_size(pycnn_conv *, pycnn_layout, pycnn_layout)
-        int conv_backward_weights(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, void *, void *, void *)
+        int conv_backward_weights(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, const unsigned char *, void *, void *,
+                                  void *)
         int conv_reduce_weights(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, int, void *, void *, void *)
         int dense_forward(pycnn_step *, int64_t, int64_t, int64_t, pycnn_activation, void *, void *, void *, void *)
         int dense_backward_data(pycnn_step *, int64_t, int64_t, int64_t, pycnn_activation,
                                 void *, void *, void *, void *)
-        int dense_backward_weights(pycnn_step *, int64_t, int64_t, int64_t, int, void *, void *, void *, void *)
+        int dense_backward_weights(pycnn_step *, int64_t, int64_t, int64_t, int, const unsigned char *, void *, void *, void *,
+                                   void *)
         int max_pool_forward(pycnn_step *, pycnn_window *, int64_t, void *, void *, void *)
         int max_pool_backward(pycnn_step *, pycnn_window *, int64_t, void *, void *, void *)
-        int avg_pool_forward(pycnn_step *, pycnn_window *, int64_t *, int, int64_t, void *, void *)
-        int avg_pool_backward(pycnn_step *, pycnn_window *, int64_t *, int, int64_t, void *, void *)
+        int avg_pool_forward(pycnn_step *, pycnn_window *, int64_t *, pycnn_divisor, int64_t, void *, void *)
+        int avg_pool_backward(pycnn_step *, pycnn_window *, int64_t *, pycnn_divisor, int, int64_t, void *, void *)
+        int connected_forward(pycnn_step *, pycnn_connections *, pycnn_activation, void *, void *, void *, void *)
+        int connected_backward_data(pycnn_step *, pycnn_connections *, pycnn_activation, void *, void *, void *, void *)
+        int connected_backward_weights(pycnn_step *, pycnn_connections *, int, void *, void *, void *, void *)
+        int softmax_pool_forward(pycnn_step *, pycnn_connections *, void *, void *, void *)
+        int softmax_pool_backward_data(pycnn_step *, pycnn_connections *, int, void *, void *, void *, void *)
+        int softmax_pool_backward_weights(pycnn_step *, pycnn_connections *, int, int, void *, void *, void *, void *)
+        int scale_maps_forward(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, pycnn_activation, void *, void *,
+                               void *, void *)
+        int scale_maps_backward_data(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, void *, void *, void *)
+        int scale_maps_backward_weights(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int, void *, void *,
+                                        void *, void *)
+        int rbf_forward(pycnn_step *, int64_t, int64_t, int64_t, void *, void *, void *)
+        int rbf_backward_data(pycnn_step *, int64_t, int64_t, int64_t, int, void *, void *, void *, void *, void *)
+        int rbf_backward_weights(pycnn_step *, int64_t, int64_t, int64_t, int, int, void *, void *, void *, void *)
         int activation_forward(pycnn_step *, pycnn_activation, int64_t, void *, void *)
         int activation_backward(pycnn_step *, pycnn_activation, int64_t, void *, void *, void *)
         int sum(pycnn_step *, int64_t, int64_t, pycnn_slot, void *)
         int multiply(pycnn_step *, int64_t, void *, void *, void *)
+        int fill(pycnn_step *, int64_t, double, void *)
         int copy_blocks(pycnn_step *, int64_t, int64_t, int64_t, int64_t, void *, void *)
         int softmax_forward(pycnn_step *, int, int64_t, int64_t, int64_t, void *, void *)
         int softmax_backward(pycnn_step *, int, int64_t, int64_t, int64_t, void *, void *, void *)
@@ -76,8 +104,10 @@ cdef extern from "pycnn.h" nogil:
                                   pycnn_slot, void *, double *)
         int mean_squared_error(pycnn_step *, int64_t, double, void *, pycnn_slot, void *, double *)
         int binary_cross_entropy(pycnn_step *, int, int64_t, double, void *, pycnn_slot, void *, double *)
+        int distance_loss(pycnn_step *, int64_t, int64_t, double, double, int, void *, pycnn_index_slot, void *, double *)
         int total_loss(pycnn_step *, int64_t, double *, double *)
         int sgd(pycnn_step *, pycnn_range *, int64_t, double *, double *, void *, void *, void *)
+        int sdlm(pycnn_step *, pycnn_range *, int64_t, double *, double *, void *, void *, void *)
         int adam(pycnn_step *, pycnn_range *, int64_t, double *, double *, void *, void *, void *, void *)
         int rmsprop(pycnn_step *, pycnn_range *, int64_t, double *, double *, void *, void *, void *, void *)
         int clip_norm(pycnn_step *, pycnn_range *, int64_t, double *, void *, double *, double *)
@@ -92,6 +122,8 @@ cdef extern from "pycnn.h" nogil:
 
 
 PLAIN, SAMPLES, CHANNELS = PYCNN_PLAIN, PYCNN_SAMPLES, PYCNN_CHANNELS
+# What the sum over a pooling window is divided by.
+TAPS, TAPS_AND_PADDING, ONE = PYCNN_TAPS, PYCNN_TAPS_AND_PADDING, PYCNN_ONE
 
 # In the order of pycnn_activation_kind.
 ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "sigmoid", "tanh", "scaled_tanh", "softplus")
@@ -330,11 +362,11 @@ cdef class Program:
                                                   to_activation(backward), <void *>dy, <void *>packed, <void *>x,
                                                   <void *>dx))
 
-    def conv_backward_weights(self, conv, pycnn_layout layout, pycnn_layout x_layout, uintptr_t dy, uintptr_t x,
+    def conv_backward_weights(self, conv, pycnn_layout layout, pycnn_layout x_layout, learns, uintptr_t dy, uintptr_t x,
                               uintptr_t partial):
         cdef pycnn_conv c = to_conv(conv)
-        self.append(self.table.conv_backward_weights(self.new_step(), &c, layout, x_layout, <void *>dy, <void *>x,
-                                                     <void *>partial))
+        self.append(self.table.conv_backward_weights(self.new_step(), &c, layout, x_layout, flags(learns or None), <void *>dy,
+                                                     <void *>x, <void *>partial))
 
     def conv_reduce_weights(self, conv, pycnn_layout layout, pycnn_layout x_layout, bint accumulate,
                             uintptr_t partial, uintptr_t dw, uintptr_t db):
@@ -352,10 +384,10 @@ cdef class Program:
         self.append(self.table.dense_backward_data(self.new_step(), n, c, k, to_activation(backward), <void *>dy,
                                                    <void *>w, <void *>x, <void *>dx))
 
-    def dense_backward_weights(self, int64_t n, int64_t c, int64_t k, bint accumulate, uintptr_t dy, uintptr_t x,
+    def dense_backward_weights(self, int64_t n, int64_t c, int64_t k, bint accumulate, learns, uintptr_t dy, uintptr_t x,
                                uintptr_t dw, uintptr_t db):
-        self.append(self.table.dense_backward_weights(self.new_step(), n, c, k, accumulate, <void *>dy, <void *>x,
-                                                      <void *>dw, <void *>db))
+        self.append(self.table.dense_backward_weights(self.new_step(), n, c, k, accumulate, flags(learns or None), <void *>dy,
+                                                      <void *>x, <void *>dw, <void *>db))
 
     def max_pool_forward(self, window, int64_t planes, uintptr_t x, uintptr_t y, uintptr_t indices):
         cdef pycnn_window w = to_window(window)
@@ -365,17 +397,77 @@ cdef class Program:
         cdef pycnn_window w = to_window(window)
         self.append(self.table.max_pool_backward(self.new_step(), &w, planes, <void *>dy, <void *>indices, <void *>dx))
 
-    def avg_pool_forward(self, window, after, bint count_include_pad, int64_t planes, uintptr_t x, uintptr_t y):
+    def avg_pool_forward(self, window, after, pycnn_divisor divisor, int64_t planes, uintptr_t x, uintptr_t y):
         cdef pycnn_window w = to_window(window)
         cdef int64_t[3] padding = after
-        self.append(self.table.avg_pool_forward(self.new_step(), &w, padding, count_include_pad, planes, <void *>x,
-                                                <void *>y))
+        self.append(self.table.avg_pool_forward(self.new_step(), &w, padding, divisor, planes, <void *>x, <void *>y))
 
-    def avg_pool_backward(self, window, after, bint count_include_pad, int64_t planes, uintptr_t dy, uintptr_t dx):
+    def avg_pool_backward(self, window, after, pycnn_divisor divisor, bint squared, int64_t planes, uintptr_t dy,
+                          uintptr_t dx):
         cdef pycnn_window w = to_window(window)
         cdef int64_t[3] padding = after
-        self.append(self.table.avg_pool_backward(self.new_step(), &w, padding, count_include_pad, planes, <void *>dy,
+        self.append(self.table.avg_pool_backward(self.new_step(), &w, padding, divisor, squared, planes, <void *>dy,
                                                  <void *>dx))
+
+    def connected_forward(self, connections, activation, uintptr_t x, uintptr_t w, uintptr_t bias, uintptr_t y):
+        cdef Connections c = Connections(connections)
+        self.append(self.table.connected_forward(self.new_step(), &c.data, to_activation(activation), <void *>x,
+                                                 <void *>w, <void *>bias, <void *>y))
+
+    def connected_backward_data(self, connections, backward, uintptr_t dy, uintptr_t w, uintptr_t x, uintptr_t dx):
+        cdef Connections c = Connections(connections)
+        self.append(self.table.connected_backward_data(self.new_step(), &c.data, to_activation(backward), <void *>dy,
+                                                       <void *>w, <void *>x, <void *>dx))
+
+    def connected_backward_weights(self, connections, bint accumulate, uintptr_t dy, uintptr_t x, uintptr_t dw,
+                                   uintptr_t db):
+        cdef Connections c = Connections(connections)
+        self.append(self.table.connected_backward_weights(self.new_step(), &c.data, accumulate, <void *>dy, <void *>x,
+                                                          <void *>dw, <void *>db))
+
+    def softmax_pool_forward(self, connections, uintptr_t x, uintptr_t sharpness, uintptr_t y):
+        cdef Connections c = Connections(connections)
+        self.append(self.table.softmax_pool_forward(self.new_step(), &c.data, <void *>x, <void *>sharpness, <void *>y))
+
+    def softmax_pool_backward_data(self, connections, bint squared, uintptr_t dy, uintptr_t x, uintptr_t sharpness,
+                                   uintptr_t dx):
+        cdef Connections c = Connections(connections)
+        self.append(self.table.softmax_pool_backward_data(self.new_step(), &c.data, squared, <void *>dy, <void *>x,
+                                                          <void *>sharpness, <void *>dx))
+
+    def softmax_pool_backward_weights(self, connections, bint accumulate, bint squared, uintptr_t dy, uintptr_t x,
+                                      uintptr_t sharpness, uintptr_t d_sharpness):
+        cdef Connections c = Connections(connections)
+        self.append(self.table.softmax_pool_backward_weights(self.new_step(), &c.data, accumulate, squared, <void *>dy,
+                                                             <void *>x, <void *>sharpness, <void *>d_sharpness))
+
+    def scale_maps_forward(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, activation, uintptr_t x,
+                           uintptr_t a, uintptr_t b, uintptr_t y):
+        self.append(self.table.scale_maps_forward(self.new_step(), layout, n, c, positions, to_activation(activation),
+                                                  <void *>x, <void *>a, <void *>b, <void *>y))
+
+    def scale_maps_backward_data(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, uintptr_t dy,
+                                 uintptr_t a, uintptr_t dx):
+        self.append(self.table.scale_maps_backward_data(self.new_step(), layout, n, c, positions, <void *>dy,
+                                                        <void *>a, <void *>dx))
+
+    def scale_maps_backward_weights(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, bint accumulate,
+                                    uintptr_t dy, uintptr_t x, uintptr_t da, uintptr_t db):
+        self.append(self.table.scale_maps_backward_weights(self.new_step(), layout, n, c, positions, accumulate,
+                                                           <void *>dy, <void *>x, <void *>da, <void *>db))
+
+    def rbf_forward(self, int64_t n, int64_t c, int64_t k, uintptr_t x, uintptr_t w, uintptr_t y):
+        self.append(self.table.rbf_forward(self.new_step(), n, c, k, <void *>x, <void *>w, <void *>y))
+
+    def rbf_backward_data(self, int64_t n, int64_t c, int64_t k, bint squared, uintptr_t dy, uintptr_t slope, uintptr_t x,
+                          uintptr_t w, uintptr_t dx):
+        self.append(self.table.rbf_backward_data(self.new_step(), n, c, k, squared, <void *>dy, <void *>slope, <void *>x,
+                                                 <void *>w, <void *>dx))
+
+    def rbf_backward_weights(self, int64_t n, int64_t c, int64_t k, bint accumulate, bint squared, uintptr_t dy,
+                             uintptr_t x, uintptr_t w, uintptr_t dw):
+        self.append(self.table.rbf_backward_weights(self.new_step(), n, c, k, accumulate, squared, <void *>dy,
+                                                    <void *>x, <void *>w, <void *>dw))
 
     def activation_forward(self, activation, int64_t n, uintptr_t x, uintptr_t y):
         self.append(self.table.activation_forward(self.new_step(), to_activation(activation), n, <void *>x, <void *>y))
@@ -398,6 +490,9 @@ cdef class Program:
 
     def multiply(self, int64_t n, uintptr_t a, uintptr_t b, uintptr_t y):
         self.append(self.table.multiply(self.new_step(), n, <void *>a, <void *>b, <void *>y))
+
+    def fill(self, int64_t n, double value, uintptr_t y):
+        self.append(self.table.fill(self.new_step(), n, value, <void *>y))
 
     def copy_blocks(self, int64_t blocks, int64_t length, int64_t from_stride, int64_t to_stride, uintptr_t origin,
                     uintptr_t to):
@@ -429,6 +524,11 @@ cdef class Program:
         self.append(self.table.binary_cross_entropy(self.new_step(), logits, n, weight, <void *>y,
                                                     <pycnn_slot>target_slot, <void *>dy, <double *>result))
 
+    def distance_loss(self, int64_t n, int64_t classes, double weight, double margin, bint second, uintptr_t y,
+                      uintptr_t labels_slot, uintptr_t dy, uintptr_t result):
+        self.append(self.table.distance_loss(self.new_step(), n, classes, weight, margin, second, <void *>y,
+                                             <pycnn_index_slot>labels_slot, <void *>dy, <double *>result))
+
     def total_loss(self, int64_t count, uintptr_t results, uintptr_t total):
         self.append(self.table.total_loss(self.new_step(), count, <double *>results, <double *>total))
 
@@ -436,6 +536,11 @@ cdef class Program:
         cdef Ranges r = Ranges(ranges)
         self.append(self.table.sgd(self.new_step(), r.data, r.count, <double *>hyper, <double *>guard, <void *>w,
                                    <void *>g, <void *>velocity))
+
+    def sdlm(self, ranges, uintptr_t hyper, uintptr_t guard, uintptr_t w, uintptr_t g, uintptr_t curvature):
+        cdef Ranges r = Ranges(ranges)
+        self.append(self.table.sdlm(self.new_step(), r.data, r.count, <double *>hyper, <double *>guard, <void *>w,
+                                    <void *>g, <void *>curvature))
 
     def adam(self, ranges, uintptr_t hyper, uintptr_t guard, uintptr_t w, uintptr_t g, uintptr_t m, uintptr_t v):
         cdef Ranges r = Ranges(ranges)
@@ -452,6 +557,37 @@ cdef class Program:
         cdef Ranges r = Ranges(ranges)
         self.append(self.table.clip_norm(self.new_step(), r.data, r.count, <double *>limit, <void *>g,
                                          <double *>scale, <double *>norm))
+
+
+cdef const unsigned char *flags(bytes learns) except? NULL:
+    """The bytes of `learns`, or NULL where it is None; the caller holds on to them."""
+    if learns is None:
+        return NULL
+    return learns
+
+
+cdef class Connections:
+    """(n, c, k, ((map, source), ...), window, learns) as C has it."""
+
+    cdef pycnn_connections data
+    cdef pycnn_connection *pairs
+    cdef bytes learns
+
+    def __cinit__(self, connections):
+        cdef int64_t i
+        n, c, k, pairs, window, self.learns = connections
+        self.pairs = <pycnn_connection *>calloc(len(pairs) + 1, sizeof(pycnn_connection))
+        if self.pairs is NULL:
+            raise MemoryError()
+        for i in range(len(pairs)):
+            self.pairs[i].map, self.pairs[i].source = pairs[i]
+        self.data.n, self.data.c, self.data.k, self.data.count = n, c, k, len(pairs)
+        self.data.window = to_window(window)
+        self.data.connection = self.pairs
+        self.data.learns = flags(self.learns)
+
+    def __dealloc__(self):
+        free(self.pairs)
 
 
 cdef class Ranges:

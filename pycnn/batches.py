@@ -87,6 +87,11 @@ class ArrayData:
                 xs = augmented([x[rows] for x in self.xs], self.augment, rng)
                 yield xs, [y[rows] for y in self.ys], None, len(rows)
 
+    def first(self, order, count):
+        """(xs, ys) of the first samples of an epoch."""
+        rows = np.arange(min(count, self.samples)) if order is None else order[:count]
+        return [x[rows] for x in self.xs], [y[rows] for y in self.ys]
+
     def slices(self):
         """(xs, ys, samples) of each batch, in order."""
         for begin in range(0, self.samples, self.batch_size):
@@ -107,6 +112,9 @@ class BatchData:
 
     def order(self, rng):
         return None
+
+    def first(self, order, count):
+        raise ValueError("SDLM averages second derivatives over samples before each epoch; pass arrays x and y, not batches")
 
     def batches(self, order, rng, first=0):
         for xs, ys, count in islice(self.slices(), first, None):

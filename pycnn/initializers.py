@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 
@@ -36,15 +34,15 @@ INITIALIZERS = {
     "zeros": zeros,
     "ones": ones,
     # Uniform in +-1/sqrt(fan_in), as PyTorch starts its layers.
-    "default": uniform_within(lambda i, o: 1 / math.sqrt(i)),
+    "default": uniform_within(lambda i, o: 1 / np.sqrt(i)),
     # Uniform in +-2.4/fan_in (LeCun et al. 1998, Gradient-based learning applied to document recognition).
     "lecun_1998": uniform_within(lambda i, o: 2.4 / i),
     # Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks, eq. 16.
-    "glorot_uniform": uniform_within(lambda i, o: math.sqrt(6 / (i + o))),
-    "glorot_normal": normal_of(lambda i, o: math.sqrt(2 / (i + o))),
+    "glorot_uniform": uniform_within(lambda i, o: np.sqrt(6 / (i + o))),
+    "glorot_normal": normal_of(lambda i, o: np.sqrt(2 / (i + o))),
     # He et al. 2015, arXiv:1502.01852, eq. 10.
-    "he_uniform": uniform_within(lambda i, o: math.sqrt(6 / i)),
-    "he_normal": normal_of(lambda i, o: math.sqrt(2 / i)),
+    "he_uniform": uniform_within(lambda i, o: np.sqrt(6 / i)),
+    "he_normal": normal_of(lambda i, o: np.sqrt(2 / i)),
 }
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
+from .layers.base import activation_code
+from .optimizers import finite
+
 
 class Loss:
     """Base of the losses; the mean over a batch.
@@ -25,6 +28,16 @@ class Loss:
         """Calls the kernel on builder `b` for outputs of `shape` (without the batch)."""
         raise NotImplementedError
 
+    def call_second(self, b, shape, weight, y, target, h, result):
+        """Calls the kernels of the diagonal `h` of second derivatives by y.
+
+        Returns
+        -------
+        Buffer or None
+            The first derivatives, where the layer below is to add those of its own curvature.
+        """
+        raise ValueError(f"the loss {self.name!r} has no second derivatives for SDLM")
+
 
 class CrossEntropy(Loss):
     """-log softmax(scores)[label], averaged over all positions, or weighted by class and divided by the sum of weights."""
@@ -35,6 +48,12 @@ class CrossEntropy(Loss):
     def call(self, b, shape, weight, y, target, class_weights, dy, result):
         b.call("softmax_cross_entropy", b.batch, shape[0], prod(shape[1:]), weight, y, target, class_weights, dy, result)
 
+    def call_second(self, b, shape, weight, y, target, h, result):
+        positions = prod(shape[1:])
+        p = b.buffer(b.batch * prod(shape))
+        b.call("softmax_forward", False, b.batch, shape[0], positions, y, p)
+        call_sigmoid_slope(b, b.batch * prod(shape), weight / (b.batch * positions), p, h)
+
 
 class MeanSquaredError(Loss):
     """(y - target)^2, averaged over all elements."""
@@ -43,6 +62,9 @@ class MeanSquaredError(Loss):
 
     def call(self, b, shape, weight, y, target, class_weights, dy, result):
         b.call("mean_squared_error", b.batch * prod(shape), weight, y, target, dy, result)
+
+    def call_second(self, b, shape, weight, y, target, h, result):
+        b.call("fill", b.batch * prod(shape), 2 * weight / (b.batch * prod(shape)), h)
 
 
 class BinaryCrossEntropy(Loss):
@@ -61,10 +83,55 @@ class BinaryCrossEntropyWithLogits(BinaryCrossEntropy):
     name = "binary_cross_entropy_with_logits"
     logits = True
 
+    def call_second(self, b, shape, weight, y, target, h, result):
+        n = b.batch * prod(shape)
+        p = b.buffer(n)
+        b.call("activation_forward", activation_code("sigmoid"), n, y, p)
+        call_sigmoid_slope(b, n, weight / n, p, h)
+
+
+class DistanceLoss(Loss):
+    """y_label + log(exp(-margin) + sum over i of exp(-y_i)), averaged over the batch (LeCun et al. 1998, eq. 9).
+
+    For outputs that are distances, as those of `pycnn.layers.RBF`: the least one is the prediction. It draws the label's
+    centre near and pushes those of other classes away as far as about `margin`.
+
+    Parameters
+    ----------
+    margin : float
+        The paper's j.
+    """
+
+    name = "distance"
+    labels = True
+
+    def __init__(self, margin=10.0):
+        self.margin = finite(margin, "margin")
+
+    def call(self, b, shape, weight, y, target, class_weights, dy, result):
+        self._call(b, shape, weight, False, y, target, dy, result)
+
+    def call_second(self, b, shape, weight, y, target, h, result):
+        slope = b.buffer(b.batch * shape[0])
+        self._call(b, shape, weight, False, y, target, slope, result)
+        self._call(b, shape, weight, True, y, target, h, result)
+        return slope
+
+    def _call(self, b, shape, weight, second, y, target, dy, result):
+        if len(shape) > 1:
+            raise ValueError(f"the loss 'distance' takes an output (classes,), got {shape}")
+        b.call("distance_loss", b.batch, shape[0], weight, self.margin, second, y, target, dy, result)
+
+
+def call_sigmoid_slope(b, n, factor, p, h):
+    """h = factor p (1 - p)."""
+    b.call("fill", n, factor, h)
+    b.call("activation_backward", activation_code("sigmoid"), n, h, p, h)
+
 
 LOSSES = {
     loss.name: loss
-    for loss in (CrossEntropy(), MeanSquaredError(), BinaryCrossEntropy(), BinaryCrossEntropyWithLogits())
+    for loss in (CrossEntropy(), MeanSquaredError(), BinaryCrossEntropy(), BinaryCrossEntropyWithLogits(), DistanceLoss())
 }
 
 

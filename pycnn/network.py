@@ -93,8 +93,41 @@ class Network:
         """How many parameters there are, or can learn."""
         if not trainable:
             return sum(p.size for p in self.storage.parameters.values())
-        return sum(end - begin for layer in self.layers.values() if layer.trainable
-                   for p in layer._parameters.values() for begin, end in p.trainable_ranges())
+        return sum(end - begin for begin, end in self.storage.trainable_ranges())
+
+    def get_parameters(self):
+        """All parameters that can learn as one vector, a copy: layer by layer, frozen maps and connections left out."""
+        return self._flat(self.storage.values)
+
+    def set_parameters(self, vector):
+        """Sets what `get_parameters` gives."""
+        vector = as_tensor(vector, self.dtype, "the parameters", 1)
+        count = self.count_parameters(trainable=True)
+        if len(vector) != count:
+            raise ValueError(f"got {len(vector)} numbers, expects one for each of the {count} trainable parameters")
+        begin = 0
+        for first, last in self.storage.trainable_ranges():
+            self.storage.values[first:last] = vector[begin : begin + last - first]
+            begin += last - first
+
+    def flat_gradient(self, x, y, *, loss="cross_entropy"):
+        """The loss of one batch and its gradient as one vector, in the order of `get_parameters`.
+
+        Returns
+        -------
+        loss : float
+        gradient : array (parameters,)
+        """
+        value, gradients = self.gradients(x, y, loss=loss)
+        vector = np.zeros_like(self.storage.values)
+        for name, p in self.storage.parameters.items():
+            if name in gradients:
+                self.storage.piece(vector, p)[...] = gradients[name]
+        return value, self._flat(vector)
+
+    def _flat(self, vector):
+        ranges = self.storage.trainable_ranges()
+        return np.concatenate([vector[begin:end] for begin, end in ranges]) if ranges else vector[:0].copy()
 
     def __getitem__(self, name):
         """The layer of that name."""
@@ -103,29 +136,30 @@ class Network:
         return self.layers[name]
 
     def summary(self):
-        """Prints and returns a table: layer, output shape, parameters, trainable ones, connections, what it reads."""
+        """Prints and returns a table: layer, output shape, neurons, parameters, trainable ones, connections, what it reads."""
         text = str(self)
         print(text)
         return text
 
     def __str__(self):
-        rows = [("layer", "output shape", "parameters", "trainable", "connections", "reads")]
+        rows = [("layer", "output shape", "neurons", "parameters", "trainable", "connections", "reads")]
         seen = set()
-        connections = 0
+        neurons = connections = 0
         for node in self.graph.nodes:
             layer, shapes = node.layer, [i.shape for i in node.inputs]
             own = list(layer._parameters.values()) if layer not in seen else []
             seen.add(layer)
             trainable = sum(e - b for p in own for b, e in p.trainable_ranges()) if layer.trainable else 0
-            joined = layer.connections(*shapes)
+            joined = layer.count_connections(*shapes)
             connections += joined
+            neurons += prod(node.shape)
             kind = "Input" if isinstance(layer, InputLayer) else type(layer).__name__
-            counts = (sum(p.size for p in own), trainable, joined)
+            counts = (prod(node.shape), sum(p.size for p in own), trainable, joined)
             rows.append((f"{layer.name} ({kind})", " x ".join(map(str, node.shape)), *(f"{count:,}" for count in counts),
                          ", ".join(i.label for i in node.inputs)))
-        totals = (self.count_parameters(), self.count_parameters(trainable=True), connections)
+        totals = (neurons, self.count_parameters(), self.count_parameters(trainable=True), connections)
         rows.append(("total", "", *(f"{count:,}" for count in totals), ""))
-        return table(rows, numbers=(2, 3, 4))
+        return table(rows, numbers=(2, 3, 4, 5))
 
     def __repr__(self):
         shapes = f"{self.input_shapes} -> {self.output_shapes}"
@@ -293,9 +327,10 @@ class Network:
             gradients = {}
             for layer in self.layers.values():
                 for p in layer._parameters.values():
-                    if layer.trainable and p.maps.any():
+                    if layer.trainable and p.learns.any():
                         g = self.storage.piece(self.storage.gradients, p)
                         gradients[p.name] = g.copy() if layer in plan.learned else np.zeros_like(g)
+                        gradients[p.name][~p.learns] = 0
             loss_value = float(plan.results[-1, 0])
         gradients.update((f"inputs/{name}", g) for name, g in of_inputs.items())
         return loss_value, gradients
@@ -319,7 +354,7 @@ class Network:
         description = {
             "name": self.name, "dtype": self.dtype.name, "form": self._form, "graph": self.graph.to_dict(),
             "trainable": {n: layer._trainable for n, layer in self.layers.items()},
-            "frozen_maps": {p.name: np.flatnonzero(~p.maps).tolist() for p in self.storage.parameters.values()},
+            "frozen": {p.name: np.flatnonzero(~p.learns).tolist() for p in self.storage.parameters.values()},
             "optimizer": None,
             "training_state": self.training_state,
         }
@@ -380,9 +415,10 @@ def restored(tensors, description):
     def layer_class(name):
         if name == "InputLayer":
             return InputLayer
-        if name not in layers.__all__ or name == "Layer":
+        kind = getattr(layers, name) if name in layers.__all__ else None
+        if not isinstance(kind, type) or kind is layers.Layer:
             raise ValueError(f"unknown layer class {name!r}")
-        return getattr(layers, name)
+        return kind
 
     graph = Graph.from_dict(description["graph"], layer_class)
     specs = parameter_specs(graph)
@@ -394,8 +430,11 @@ def restored(tensors, description):
         p.value[...] = tensors[p.name]
     for name, trainable in description["trainable"].items():
         net.layers[name]._trainable = bool(trainable)
-    for name, maps in description["frozen_maps"].items():
-        net.storage.parameters[name].maps[maps] = False
+    for name, entries in description["frozen"].items():
+        learns = net.storage.parameters[name].learns
+        if not all(type(i) is int and 0 <= i < learns.size for i in entries):
+            raise ValueError(f"{name}: what is frozen must be numbers from 0 to {learns.size - 1}")
+        learns.flat[np.array(entries, np.int64)] = False
     saved = description["optimizer"]
     if saved:
         net.optimizer = OPTIMIZERS[saved["class"]](**saved["config"])

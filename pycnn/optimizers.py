@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from .shapes import integer
+
 
 def finite(value, what, low=0.0, below=math.inf):
     """`value` as a float in [low, below); ValueError or TypeError with `what` otherwise."""
@@ -92,6 +94,43 @@ class SGD(Optimizer):
                     nesterov=self.nesterov)
 
 
+class SDLM(Optimizer):
+    """Stochastic diagonal Levenberg-Marquardt: w_k -= eta / (mu + h_kk) g_k (LeCun et al. 1998, appendix C, eq. 21).
+
+    h_kk is the diagonal of the Gauss-Newton approximation of the loss' second derivatives, averaged over `samples` samples
+    before each epoch of `fit` (or by `Trainer.estimate_curvature`); until then 0. Meant for batches of one sample.
+
+    Parameters
+    ----------
+    eta : float
+        The global learning rate, also called `lr`. The paper's for 20 epochs: `SDLM.schedule`.
+    mu : float
+        Keeps the rates of parameters with little curvature in bounds, greater than 0.
+    samples : int
+    """
+
+    kernel = "sdlm"
+    state = ("curvature",)
+
+    def __init__(self, eta=0.0005, mu=0.02, samples=500):
+        super().__init__(eta)
+        self.mu = finite(mu, "mu")
+        if not self.mu:
+            raise ValueError("mu must be greater than 0")
+        self.samples = integer(samples, "samples", 1)
+
+    @staticmethod
+    def schedule(epoch, eta=0.0005):
+        """The paper's eta for an epoch, for `LearningRateSchedule`: eta for 2 epochs, 0.4 for 3, 0.2 for 3, 0.1 for 4, 0.02."""
+        return next(eta * part for last, part in ((2, 1.0), (5, 0.4), (8, 0.2), (12, 0.1), (math.inf, 0.02)) if epoch <= last)
+
+    def hyper(self):
+        return self.lr, self.mu
+
+    def config(self):
+        return dict(eta=self.lr, mu=self.mu, samples=self.samples)
+
+
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015, arXiv:1412.6980, algorithm 1).
 
@@ -164,11 +203,11 @@ class RMSprop(Optimizer):
         return dict(lr=self.lr, alpha=self.alpha, eps=self.eps, weight_decay=self.weight_decay, momentum=self.momentum)
 
 
-OPTIMIZERS = {c.__name__: c for c in (SGD, Adam, AdamW, RMSprop)}
+OPTIMIZERS = {c.__name__: c for c in (SGD, SDLM, Adam, AdamW, RMSprop)}
 
 
 def get_optimizer(optimizer):
-    """An optimizer, or the one of that name with its defaults ("sgd", "adam", "adamw", "rmsprop")."""
+    """An optimizer, or the one of that name with its defaults ("sgd", "sdlm", "adam", "adamw", "rmsprop")."""
     if isinstance(optimizer, Optimizer):
         return optimizer
     for name, kind in OPTIMIZERS.items():

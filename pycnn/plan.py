@@ -8,7 +8,11 @@ A plan is made in four passes:
 3. *Arena.* Each buffer lives from its first to its last call; buffers that never live together share memory.
 4. *Program.* The calls again, with addresses, as C steps. Running them is one call that allocates nothing.
 
-Gradients that nobody needs are never called for: below the lowest layer that learns, and of inputs nobody asked for.
+Gradients that nobody needs are never called for: below the lowest layer that learns, of frozen maps, and of inputs nobody
+asked for.
+
+Second derivatives (the Gauss-Newton diagonal of LeCun et al. 1998, appendix C) come from the same backward pass on squares:
+where a gradient is multiplied by a weight, a value or f', a second derivative is multiplied by its square.
 
 The gradient of an edge whose producer ends with an activation is that of the value *before* the activation. Where one
 kernel alone makes that gradient, it multiplies by f'(x) as it stores; otherwise the plan adds a step that does.
@@ -89,6 +93,7 @@ class Edge:
     uses: int = 0                                           # stages and losses that read it
     needs_gradient: bool = False
     gradients: list = field(default_factory=list)
+    slope: Buffer | None = None                             # in a pass of second derivatives: the loss' first ones
 
     @property
     def channels(self):
@@ -119,10 +124,14 @@ class Builder:
     spatial_layout : int
         The layout of maps, SAMPLES or CHANNELS.
     kernels : pycnn._kernels.Kernels
+    second : bool
+        Whether the backward pass is one of second derivatives: `factor`, `factor_parameter` and `factor_buffer` are then
+        squares, and `gradient` is where the optimizer's curvature lives.
     """
 
-    def __init__(self, kernels, batch, training, spatial_layout, storage, rows):
-        self.kernels, self.batch, self.training = kernels, batch, training
+    def __init__(self, kernels, batch, training, spatial_layout, storage, rows, second=False):
+        self.kernels, self.batch, self.training, self.second = kernels, batch, training, second
+        self._squares = {}          # what has been squared -> its buffer
         self.spatial_layout, self.storage, self.rows = spatial_layout, storage, rows
         self.calls, self.buffers = [], []
         self.learned = {}           # layer -> whether its gradient has been written once
@@ -200,11 +209,47 @@ class Builder:
     def gradient(self, layer, name):
         """Address of a parameter's gradient, or None."""
         p = layer._parameters.get(name)
-        return None if p is None else self.storage.gradient_address(p)
+        if p is None:
+            return None
+        return self.storage.curvature_address(p) if self.second else self.storage.gradient_address(p)
 
     def learns(self, layer):
         """Whether the layer's gradient is wanted."""
-        return self.training and any(p.maps.any() for p in layer._parameters.values()) and layer.trainable
+        return self.training and any(p.learns.any() for p in layer._parameters.values()) and layer.trainable
+
+    def learning_maps(self, layer):
+        """For kernels: a byte for each map, whether its gradient is wanted; None if that of all is."""
+        maps = layer.learning_maps()
+        return None if maps.all() else maps.astype(np.uint8).tobytes()
+
+    def learning_entries(self, layer, *names):
+        """For kernels: a byte for each entry of the parameters' masks, one parameter behind the other."""
+        masks = [layer._parameters[name].learns for name in names if name in layer._parameters]
+        maps = 0 if None not in names and all(n in layer._parameters for n in names) else len(layer.learning_maps())
+        return np.concatenate([*(mask.ravel() for mask in masks), np.zeros(maps, bool)]).astype(np.uint8).tobytes()
+
+    # ---- factors of derivatives
+
+    def factor(self, edge, layout):
+        """The edge's value, by which a backward pass multiplies."""
+        return self.factor_buffer(self.value(edge, layout), self.size(edge, layout))
+
+    def factor_parameter(self, layer, name):
+        """A parameter, by which a backward pass multiplies."""
+        p = layer._parameters[name]
+        if not self.second:
+            return self.storage.address(p)
+        return self._squared(p.name, self.storage.address(p), p.size)
+
+    def factor_buffer(self, buffer, size):
+        """What a stage keeps for its backward pass, which multiplies by it."""
+        return self._squared(buffer, buffer, size) if self.second else buffer
+
+    def _squared(self, key, of, size):
+        if key not in self._squares:
+            self._squares[key] = self.buffer(size)
+            self.call("multiply", size, of, of, self._squares[key])
+        return self._squares[key]
 
     def accumulates(self, layer):
         """Whether a gradient adds to what an earlier use of a shared layer left."""
@@ -219,7 +264,7 @@ class Builder:
 
         A kernel that cannot multiply passes `fuses=False`.
         """
-        multiplied = fuses and edge.uses == 1
+        multiplied = fuses and edge.uses == 1 and not self.second
         new = self.buffer(self.size(edge, layout))
         edge.gradients.append(Gradient(new, layout, multiplied, True))
         if multiplied and edge.activation != IDENTITY:
@@ -251,6 +296,8 @@ class Builder:
             y = self.value(edge, layout)
             dx = total.buffer if total.exclusive else self.buffer(self.size(edge, layout))
             self.call("activation_backward", edge.activation, self.size(edge, layout), total.buffer, y, dx)
+            if self.second:
+                self.call("activation_backward", edge.activation, self.size(edge, layout), dx, y, dx)
             return dx
         return total.buffer
 
@@ -282,7 +329,7 @@ def absorbed_by(node, consumers, targets):
         if activation_code(node.layer.activation) == IDENTITY:
             activation = follower(node, Activation)
             last = activation or node
-        if isinstance(node.layer, Conv) and len(node.shape) <= 3:
+        if node.layer.fuses_pool and len(node.shape) <= 3:
             pool = follower(last, MaxPool)
     return activation, pool
 
@@ -330,7 +377,7 @@ def choose_spatial_layout(nodes, kernels, batch, training):
 
     samples = channels = 0.0
     for node in nodes:
-        if isinstance(node.layer, Conv):
+        if isinstance(node.layer, Conv) and node.layer.connections is None:
             inputs = node.inputs[0].shape[0]
             weights = node.layer.parameters(node.inputs[0].shape)["weight"].shape
             work = prod(node.shape) * prod(weights[1:])
@@ -394,6 +441,8 @@ class Plan:
         Updates the parameters at the end; `clip` limits the norm of their gradient first.
     outputs : tuple of str
         Outputs whose value is wanted.
+    second : bool
+        Whether the backward pass is one of second derivatives.
 
     Attributes
     ----------
@@ -412,7 +461,7 @@ class Plan:
     """
 
     def __init__(self, graph, storage, kernels, batch, *, losses=None, gradients=False, input_gradients=(), optimizer=None,
-                 clip=False, outputs=()):
+                 clip=False, outputs=(), second=False):
         losses = losses or {}
         self.batch, self.kernels, self.storage = batch, kernels, storage
         self._choice = ThreadChoice()
@@ -433,7 +482,7 @@ class Plan:
         sources = {node: Slot(i) for node, i in zip(graph.inputs.values(), slots["inputs"])}
         stages, edges = build_stages(nodes, set(targets), sources)
         layout = choose_spatial_layout(nodes, kernels, batch, gradients)
-        b = Builder(kernels, batch, gradients, layout, storage, Slot(slots["rows"]))
+        b = Builder(kernels, batch, gradients, layout, storage, Slot(slots["rows"]), second)
         for node in scored.values():
             edges[node].uses += 1
         self._mark_gradients(b, graph, stages, edges, input_gradients)
@@ -456,6 +505,8 @@ class Plan:
             for stage in reversed(stages):
                 b.label = stage.layer.name
                 if stage.output.needs_gradient and stage.output.gradients:
+                    if second and not stage.layer.passes_curvature:
+                        raise ValueError(f"{b.label}: {type(stage.layer).__name__} has no second derivatives for SDLM")
                     stage.layer.backward(b, stage, b.finished_gradient(stage.output, stage.layout))
             for name, slot in zip(input_gradients, slots["gradients"]):
                 b.label = name
@@ -495,7 +546,10 @@ class Plan:
     def _call_loss(b, edge, loss, weight, target, class_weights, result):
         y = b.value(edge, K.PLAIN)
         dy = b.new_gradient(edge, K.PLAIN, fuses=False)[0] if edge.needs_gradient else None
-        loss.call(b, edge.shape, weight, y, target, class_weights, dy, result)
+        if b.second:
+            edge.slope = loss.call_second(b, edge.shape, weight, y, target, dy, result)
+        else:
+            loss.call(b, edge.shape, weight, y, target, class_weights, dy, result)
 
     def _call_optimizer(self, b, optimizer, clip):
         ranges = [r for layer in self.learned for p in layer._parameters.values() for r in p.trainable_ranges()]

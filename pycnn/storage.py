@@ -6,6 +6,7 @@ import numpy as np
 
 from .layers.base import Parameter
 
+CURVATURE = "curvature"     # the state in which second derivatives are kept
 ALIGNMENT = 64      # bytes; every parameter begins on a cache line
 
 
@@ -42,12 +43,13 @@ class Storage:
         self.dtype = np.dtype(dtype)
         self.version = 0
         self.parameters: dict[str, Parameter] = {}
+        self.layers = [layer for layer, _ in layers.values()]
         step = ALIGNMENT // self.dtype.itemsize
         size = 0
         for name, (layer, specs) in layers.items():
             for kind, spec in specs.items():
-                maps = np.ones(spec.shape[0], bool)
-                parameter = Parameter(f"{name}/{kind}", tuple(spec.shape), self, size, maps)
+                learns = np.ones(spec.shape[: spec.switches], bool)
+                parameter = Parameter(f"{name}/{kind}", tuple(spec.shape), self, size, learns)
                 self.parameters[parameter.name] = parameter
                 size += -(-parameter.size // step) * step
         self.values = aligned_vector(size, self.dtype)
@@ -78,6 +80,11 @@ class Storage:
         """The part of a flat vector that belongs to a parameter, in its shape."""
         return vector[parameter.offset : parameter.offset + parameter.size].reshape(parameter.shape)
 
+    def trainable_ranges(self):
+        """Half-open ranges of the flat vectors that may change, in order."""
+        return [r for layer in self.layers for p in layer._parameters.values() if layer.trainable
+                for r in p.trainable_ranges()]
+
     # ---- addresses, for a plan
 
     @property
@@ -90,6 +97,9 @@ class Storage:
 
     def state_address(self, name):
         return self.state(name).ctypes.data
+
+    def curvature_address(self, parameter):
+        return self.state_address(CURVATURE) + parameter.offset * self.dtype.itemsize
 
     def address(self, parameter):
         return self.values_address + parameter.offset * self.dtype.itemsize

@@ -87,10 +87,24 @@ class Trainer:
                 if self.clip_norm is not None:
                     plan.control[HYPER_SIZE] = self.clip_norm
                 plan.run([*xs, rows, *ys, self.class_weights])
-                done = math.isfinite(plan.results[-1, 0])
+                done = math.isfinite(plan.results[-1, 0]) and math.isfinite(plan.control[0])
             finally:
                 optimizer.steps -= not done
             return plan.results[:-1].copy()
+
+    def estimate_curvature(self, xs, ys):
+        """Averages the loss' second derivatives over the given samples, for an optimizer that reads them (SDLM).
+
+        Raises
+        ------
+        ValueError
+            When a layer or the loss has none.
+        """
+        net, batch = self.net, len(xs[0])
+        with net._lock:
+            plan = net._plan(("curvature", batch, *self._key), lambda: net._new_plan(
+                batch, losses=self.losses, gradients=True, second=True))
+            plan.run([*xs, None, *ys, None])
 
     def evaluate(self, xs, ys):
         """Losses and correct predictions, as `step` gives them, without learning."""

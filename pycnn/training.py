@@ -12,7 +12,7 @@ import numpy as np
 from .batches import check_repeatable, checked_batch, class_weights, training_data, validation_batches
 from .callbacks import Callback, Checkpoint
 from .metrics import Sums, total_loss
-from .optimizers import SGD, get_optimizer
+from .optimizers import SDLM, SGD, get_optimizer
 from .progress import Progress, described
 from .shapes import integer
 
@@ -326,6 +326,8 @@ class Run:
         self.epoch = self._finished + 1
         self._call("on_epoch_begin")
         order = self._begin_order()
+        if not self.batch and isinstance(self.optimizer, SDLM):
+            self._trainer.estimate_curvature(*self._data.first(order, self.optimizer.samples))
         title = f"epoch {self.epoch}/{self.epochs}"
         self._progress.begin(title, self._data.samples, self._sums.samples)
         begun, logs = time.perf_counter() - self._seconds, None

@@ -19,7 +19,9 @@ from pycnn import config, plan, reference
 from pycnn import layers as L
 from pycnn.layers.activations import Activation
 from pycnn.layers.base import InputLayer
+from pycnn.reference.subsampling import connected_weights
 
+LAYERS = [name for name in L.__all__ if isinstance(getattr(L, name), type) and name != "Layer"]
 LANES = config.kernels("float64").lanes
 ACTIVATIONS = [name for name in K.ACTIVATIONS if name != "identity"]
 LAYOUTS = {"samples": K.SAMPLES, "channels": K.CHANNELS}
@@ -40,7 +42,7 @@ def maps_in(layout):
 def reference_conv(layer, x):
     y = reference.conv_forward(
         x,
-        layer.weight,
+        layer.weight if layer.connections is None else connected_weights(layer.weight, layer.connections),
         layer._parameters["bias"].value if layer._parameters.get("bias") else None,
         stride=layer.stride,
         padding=layer.padding,
@@ -68,6 +70,21 @@ def reference_avg_pool(layer, x):
                                       layer.count_include_pad)
 
 
+def reference_sum_pool(layer, x):
+    ones, zeros = np.ones(x.shape[1]), np.zeros(x.shape[1])
+    return reference.subsample_forward(x, ones, zeros, layer.kernel_size, layer.stride)
+
+
+def reference_subsample(layer, x):
+    bias = layer.bias if layer.has_bias else np.zeros(x.shape[1])
+    y = reference.subsample_forward(x, layer.coefficient, bias, layer.kernel_size, layer.stride)
+    return reference.activation_forward(y, layer.activation or "identity")
+
+
+def reference_softmax_pool(layer, x):
+    return reference.softmax_pool_forward(x, layer.sharpness, layer.kernel_size, layer.stride, layer.connections)
+
+
 def reference_activation(layer, x):
     return reference.activation_forward(x, layer.kind, getattr(layer, "alpha", None))
 
@@ -86,11 +103,15 @@ REFERENCE = {
     "LogSoftmax": lambda layer, x: reference.log_softmax(x),
     "MaxPool": reference_max_pool,
     "Multiply": lambda layer, a, b: reference.multiply(a, b),
+    "RBF": lambda layer, x: reference.rbf_forward(x, layer.weight),
     "ReLU": reference_activation,
     "ScaledTanh": reference_activation,
     "Sigmoid": reference_activation,
+    "SoftMaxPool": reference_softmax_pool,
     "Softmax": lambda layer, x: reference.softmax(x),
     "Softplus": reference_activation,
+    "Subsample": reference_subsample,
+    "SumPool": reference_sum_pool,
     "Tanh": reference_activation,
 }
 
@@ -99,6 +120,7 @@ LOSSES = {
     "mse": reference.mean_squared_error,
     "binary_cross_entropy": reference.binary_cross_entropy,
     "binary_cross_entropy_with_logits": reference.binary_cross_entropy_with_logits,
+    "distance": reference.distance_loss,
 }
 
 
@@ -138,7 +160,7 @@ def drawn(net, batch, losses, rng):
     ys = {}
     for name, loss in losses.items():
         shape = net.output_shapes[name]
-        if loss == "cross_entropy":
+        if loss in ("cross_entropy", "distance"):
             ys[name] = rng.integers(0, shape[0], (batch, *shape[1:]))
         else:
             ys[name] = rng.uniform(0.1, 0.9, (batch, *shape))
@@ -287,6 +309,63 @@ def test_dense_of_any_size_and_its_gradients(channels, units, bias, activation, 
     check(pycnn.Network(x, L.Dense(2)(h), dtype="float64", seed=1), batch)
 
 
+@st.composite
+def tables(draw, most=LANES + 1):
+    """A connection table in which something is connected."""
+    maps, sources = draw(st.integers(1, most)), draw(st.integers(1, 5))
+    flags = draw(st.lists(st.booleans(), min_size=maps * sources, max_size=maps * sources))
+    table = np.array(flags).reshape(maps, sources)
+    table[draw(st.integers(0, maps - 1)), draw(st.integers(0, sources - 1))] = True
+    return table
+
+
+@settings(max_examples=200)
+@given(windows(), tables(), st.booleans(), st.sampled_from([None, *ACTIVATIONS]), st.booleans(), batches, each_layout)
+def test_conv_with_a_table_of_connections_and_its_gradients(window, table, bias, activation, inside, batch, layout):
+    spatial, arguments = window
+    layer = L.Conv(len(table), **arguments, connections=table, bias=bias, activation=activation, name="layer")
+    with maps_in(layout):
+        check(alone_or_inside(layer, (table.shape[1], *spatial), inside), batch)
+
+
+@settings(max_examples=200)
+@given(windows(dilations=(1,)), st.sampled_from([1, 3, LANES, LANES + 1]), st.booleans(),
+       st.sampled_from([None, *ACTIVATIONS]), st.booleans(), batches, each_layout)
+def test_subsampling_of_any_geometry_and_its_gradients(window, channels, bias, activation, inside, batch, layout):
+    spatial, arguments = window
+    layer = L.Subsample(arguments["kernel_size"], arguments["stride"], bias=bias, activation=activation)
+    with maps_in(layout):
+        check(alone_or_inside(layer, (channels, *spatial), inside), batch)
+
+
+@settings(max_examples=100)
+@given(windows(dilations=(1,)), st.sampled_from([1, 3, LANES + 1]), st.booleans(), batches, each_layout)
+def test_sum_pooling_of_any_geometry_and_its_gradients(window, channels, inside, batch, layout):
+    spatial, arguments = window
+    with maps_in(layout):
+        check(alone_or_inside(L.SumPool(arguments["kernel_size"], arguments["stride"]), (channels, *spatial), inside), batch)
+
+
+@settings(max_examples=200)
+@given(windows(dilations=(1,)), tables(), st.booleans(), st.booleans(), st.sampled_from([0.0, 1.0, -20.0]), batches,
+       each_layout)
+def test_softmax_pooling_of_any_geometry_and_its_gradients(window, table, connected, inside, sharpness, batch, layout):
+    spatial, arguments = window
+    layer = L.SoftMaxPool(arguments["kernel_size"], arguments["stride"], connections=table if connected else None)
+    with maps_in(layout):
+        net = alone_or_inside(layer, (table.shape[1], *spatial), inside)
+        layer.sharpness = sharpness * np.linspace(0.5, 1, len(layer.sharpness))
+        check(net, batch)
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 40), st.integers(1, 20), st.sampled_from(["mse", "distance"]), batches)
+def test_radial_basis_functions_of_any_size_and_their_gradients(channels, units, loss, batch):
+    x = pycnn.Input((3,))
+    h = L.RBF(units, fixed=False)(L.Dense(channels, activation="tanh")(x))
+    check(pycnn.Network(x, h, dtype="float64", seed=1), batch, loss)
+
+
 any_shape = st.one_of(
     st.tuples(st.integers(1, 2 * LANES)),
     st.tuples(st.integers(1, 2 * LANES), st.integers(1, 6)),
@@ -330,9 +409,9 @@ def test_layers_of_several_inputs_and_their_gradients(name, data, inside, batch,
 
 
 def test_every_layer_is_checked_here():
-    others = {"Layer", "Conv", "Dense", "MaxPool", "AvgPool"}
-    assert set(L.__all__) == others | ONE_INPUT.keys() | SEVERAL_INPUTS.keys()
-    assert set(REFERENCE) == set(L.__all__) - {"Layer"}
+    others = {"Conv", "Dense", "MaxPool", "AvgPool", "SumPool", "Subsample", "SoftMaxPool", "RBF"}
+    assert set(LAYERS) == others | ONE_INPUT.keys() | SEVERAL_INPUTS.keys()
+    assert set(REFERENCE) == set(LAYERS)
 
 
 # ---- layers in company -----------------------------------------------------------------------------------------------
@@ -884,7 +963,7 @@ def test_parameters_and_connections_are_counted(make, shape, parameters, connect
     layer = make()
     net = pycnn.Network(x, layer(x))
     assert net.count_parameters() == parameters
-    assert layer.connections(shape) == connections
+    assert layer.count_connections(shape) == connections
 
 
 @pytest.mark.parametrize("make, error", [
@@ -910,7 +989,7 @@ def test_a_layer_refuses_wrong_arguments_when_it_is_made(make, error):
 
 
 @pytest.mark.parametrize("layer, shape, error", [
-    (L.Conv(4, 5, name="C3"), (6, 4, 4), r"C3: kernel 5x5 does not fit its input 4x4.*at most 4x4 \(6 channels\)"),
+    (L.Conv(4, 5, name="C3"), (6, 4, 4), r"C3: kernel 5x5 does not fit its input 4x4.*at most 4x4 \(6 maps\)"),
     (L.Conv(4, 3, groups=2, name="C3"), (5, 4, 4), "C3: the 5 channels of its input do not divide into 2 groups"),
     (L.Conv(4, (3, 3), name="C3"), (5, 4), "C3: kernel_size has 2 values; expected one integer or 1"),
     (L.Conv(4, 3, stride=0, name="C3"), (5, 4), "C3: stride must be at least 1, got 0"),
@@ -988,7 +1067,7 @@ def test_a_layer_is_made_again_from_its_config(layer):
 
 
 def test_every_activation_is_a_layer_too():
-    made = {getattr(L, name).kind for name in L.__all__ if issubclass(getattr(L, name), Activation)}
+    made = {kind.kind for kind in map(vars(L).get, LAYERS) if issubclass(kind, Activation)}
     assert made == set(ACTIVATIONS)
 
 

@@ -87,11 +87,11 @@ def test_lenet_has_61706_parameters_and_the_summary_counts_them(capsys):
     text = net.summary()
     assert capsys.readouterr().out.strip() == text.strip() == str(net).strip()
     rows = {line.split()[0]: line for line in text.splitlines()}
-    assert rows["layer"].split() == ["layer", "output", "shape", "parameters", "trainable", "connections", "reads"]
-    assert rows["C1"].split() == ["C1", "(Conv)", "6", "x", "28", "x", "28", "156", "156", "122,304", "image"]
-    assert rows["C3"].split() == ["C3", "(Conv)", "16", "x", "10", "x", "10", "2,416", "2,416", "241,600", "S2"]
-    assert rows["C5"].split() == ["C5", "(Dense)", "120", "48,120", "48,120", "48,120", "Flatten1"]
-    assert rows["total"].split()[1:3] == ["61,706", "61,706"]
+    assert rows["layer"].split() == ["layer", "output", "shape", "neurons", "parameters", "trainable", "connections", "reads"]
+    assert rows["C1"].split() == ["C1", "(Conv)", "6", "x", "28", "x", "28", "4,704", "156", "156", "122,304", "image"]
+    assert rows["C3"].split() == ["C3", "(Conv)", "16", "x", "10", "x", "10", "1,600", "2,416", "2,416", "241,600", "S2"]
+    assert rows["C5"].split() == ["C5", "(Dense)", "120", "120", "48,120", "48,120", "48,120", "Flatten1"]
+    assert rows["total"].split()[1:4] == ["9,278", "61,706", "61,706"]
     assert repr(net) == "<Network  {'image': (1, 28, 28)} -> {'scores': (10,)}, 61,706 parameters>"
 
 
@@ -104,7 +104,7 @@ def test_the_summary_counts_what_is_frozen():
     assert rows["C1"][-4:-1] == ["156", "0", "122,304"] and rows["F6"][-4:-1] == ["10,164", "0", "10,164"]
     assert rows["C3"][-4:-1] == ["2,416", str(2416 * 13 // 16 // 1000) + f",{2416 * 13 // 16 % 1000:03d}", "241,600"]
     trainable = LENET_PARAMETERS - 156 - 3 * 151 - 10_164
-    assert rows["total"][1:3] == ["61,706", f"{trainable:,}"] and net.count_parameters(trainable=True) == trainable
+    assert rows["total"][2:4] == ["61,706", f"{trainable:,}"] and net.count_parameters(trainable=True) == trainable
 
 
 def test_the_summary_counts_a_shared_layer_once_and_shows_what_each_use_reads():
@@ -843,7 +843,7 @@ def test_hyper_parameters_out_of_range_are_refused_by_name(make, error):
 
 @pytest.mark.parametrize("optimizer", ["adagrad", "", None, 3, SGD])
 def test_an_unknown_optimizer_is_refused(optimizer):
-    with pytest.raises(ValueError, match="unknown optimizer .*; known are SGD, Adam, AdamW, RMSprop"):
+    with pytest.raises(ValueError, match="unknown optimizer .*; known are SGD, SDLM, Adam, AdamW, RMSprop"):
         small().trainer("cross_entropy", optimizer)
 
 
@@ -1215,11 +1215,11 @@ CONV = ("graph", "layers", "conv", "config")
 WRONG_DESCRIPTIONS = [
     *[
         at(key, value=...)
-        for key in ("name", "dtype", "form", "graph", "trainable", "frozen_maps", "optimizer", "training_state")
+        for key in ("name", "dtype", "form", "graph", "trainable", "frozen", "optimizer", "training_state")
     ],
     *[
         at(key, value=value)
-        for key in ("graph", "trainable", "frozen_maps", "training_state")
+        for key in ("graph", "trainable", "frozen", "training_state")
         for value in (None, 7, "x", [7], [[]])
     ],
     at("dtype", value="float16"),
@@ -1248,10 +1248,10 @@ WRONG_DESCRIPTIONS = [
     at("optimizer", "steps", value=None),
     at("optimizer", value=None),
     at("trainable", value={"nobody": True}),
-    at("frozen_maps", value={"nobody": [0]}),
-    at("frozen_maps", value={"conv/weight": [9]}),
-    at("frozen_maps", value={"conv/weight": ["x"]}),
-    at("frozen_maps", value={"conv/weight": [0.5]}),
+    at("frozen", value={"nobody": [0]}),
+    at("frozen", value={"conv/weight": [9]}),
+    at("frozen", value={"conv/weight": ["x"]}),
+    at("frozen", value={"conv/weight": [0.5]}),
     at("graph", "layers", "conv", "class", value="Layer"),
     at("graph", "layers", "conv", "class", value="eval"),
     at("graph", "layers", "conv", "class", value="base"),

@@ -22,6 +22,24 @@ typedef struct { int64_t begin, end; } row_span;
 /* Elements that a task of a memory-bound kernel handles: enough to pay for handing it out, few enough to share. */
 #define ELEMENTS_PER_TASK (16384 / (int64_t)sizeof(real))
 
+/* A copy of n flags. */
+INLINE uint8_t *copied_flags(const uint8_t *flags, int64_t n)
+{
+    uint8_t *copy = malloc((size_t)n + 1);
+    if (copy) memcpy(copy, flags, (size_t)n);
+    return copy;
+}
+
+/* The next run of filters from..end-1 that learn, empty if there is none. Without flags all learn. */
+INLINE row_span learning_run(const uint8_t *learns, int64_t from, int64_t end)
+{
+    row_span run = {from, end};
+    if (!learns) return run;
+    while (run.begin < end && !learns[run.begin]) run.begin++;
+    for (run.end = run.begin; run.end < end && learns[run.end];) run.end++;
+    return run;
+}
+
 /* Fills a step with a copy of `args`. */
 INLINE int prepare(pycnn_step *step, pycnn_run_tasks *run, int64_t tasks, size_t scratch, const void *args, size_t size)
 {

@@ -118,6 +118,7 @@ typedef struct {
     const real *dy, *x;
     real *partial;
     int64_t panel_size;                 /* reals of scratch for the panel; the runs of a tile stand behind it */
+    uint8_t *learns;                /* of each filter, or NULL for all */
 } conv_weights_args;
 
 /* Zero-padded x of one block: `units` planes from `x` on, or the interleaved channels of a PLAIN sample. */
@@ -269,6 +270,16 @@ static void sum_vectors(const real *x, int64_t n, real *bias)
     vstore(bias, (sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
+/* Whether a filter in these vectors of filters learns. */
+static int unit_learns(const conv_weights_args *a, int64_t unit, int64_t units)
+{
+    if (!a->learns) return 1;
+    const row_span run = learning_run(a->learns, unit * V, min64(a->pass.shape.k, (unit + units) * V));
+    return run.begin < run.end;
+}
+
+static void release_conv_weights(void *args) { free(((conv_weights_args *)args)->learns); }
+
 static void run_conv_weights_task(const conv_weights_args *a, int64_t task, real *scratch)
 {
     const weights_pass *c = &a->pass;
@@ -307,8 +318,17 @@ static void run_conv_weights_task(const conv_weights_args *a, int64_t task, real
                 const int64_t unit = part_begin(bundle.units, c->unit_tiles, tile);
                 const int64_t units = part_begin(bundle.units, c->unit_tiles, tile + 1) - unit;
                 const row_span rows = {h, min64(h + c->band_rows, s->window.out[1])};
-                if (units) sum_tile(c, rows, dy + unit * plane, units, x, bundle.source % V, sources,
-                                    partial + unit * per_unit, runs);
+                if (!by_samples) {
+                    if (units && unit_learns(a, bundle.unit + unit, units))
+                        sum_tile(c, rows, dy + unit * plane, units, x, bundle.source % V, sources,
+                                 partial + unit * per_unit, runs);
+                    continue;
+                }
+                const uint8_t *learns = a->learns ? a->learns + bundle.unit : NULL;
+                for (row_span r = learning_run(learns, unit, unit + units); r.begin < r.end;
+                     r = learning_run(learns, r.end, unit + units))
+                    sum_tile(c, rows, dy + r.begin * plane, r.end - r.begin, x, bundle.source % V, sources,
+                             partial + r.begin * per_unit, runs);
             }
         for (int64_t tile = tile_begin; tile < tile_end && split == 0; tile++)
             for (int64_t u = part_begin(bundle.units, c->unit_tiles, tile);
@@ -323,7 +343,7 @@ static void run_conv_weights(const void *args, int64_t begin, int64_t end, void 
 }
 
 static int conv_backward_weights(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
-                                 const void *dy, const void *x, void *partial)
+                                 const uint8_t *learns, const void *dy, const void *x, void *partial)
 {
     conv_weights_args a = {.pass = build_weights_pass(shape, layout, x_layout), .dy = dy, .x = x, .partial = partial};
     const weights_pass *c = &a.pass;
@@ -332,8 +352,12 @@ static int conv_backward_weights(pycnn_step *step, const pycnn_conv *shape, pycn
     if (c->use_panel)
         a.panel_size = round_up((x_layout == PYCNN_PLAIN ? 1 : c->most_sources) * c->unit_stride, V) + V;
     const size_t runs = (size_t)(w->out[0] * c->band_rows) * sizeof(brgemm_run);
-    return PREPARE(step, run_conv_weights, c->chunks * c->bundles * c->unit_splits * c->source_splits,
-                   (size_t)a.panel_size * sizeof(real) + runs, a);
+    if (learns && !(a.learns = copied_flags(learns, shape->k))) return PYCNN_NO_MEMORY;
+    const int status = PREPARE(step, run_conv_weights, c->chunks * c->bundles * c->unit_splits * c->source_splits,
+                               (size_t)a.panel_size * sizeof(real) + runs, a);
+    if (status == PYCNN_OK) step->release = release_conv_weights;
+    else free(a.learns);
+    return status;
 }
 
 /* ---- the sum of the partial sums -------------------------------------------------------------------------------------- */

@@ -14,6 +14,7 @@ typedef struct {
     real *y, *dx, *dw, *db;
     int64_t i_tiles, j_tiles;               /* register tiles along the two sides of the result */
     int64_t i_tasks, j_tasks;               /* and tasks */
+    uint8_t *learns;                        /* of each k, or NULL for all */
 } dense_args;
 
 /* Cuts a result of m x n tiles whose sums have `depth` steps. */
@@ -148,6 +149,8 @@ static int dense_backward_data(pycnn_step *step, int64_t n, int64_t c, int64_t k
 
 /* ---- backward_weights: i is k, j is c in vectors -------------------------------------------------------------------------- */
 
+static void release_dense(void *args) { free(((dense_args *)args)->learns); }
+
 static void run_dense_backward_weights(const void *args, int64_t begin, int64_t end, void *scratch)
 {
     const dense_args *a = args;
@@ -163,15 +166,19 @@ static void run_dense_backward_weights(const void *args, int64_t begin, int64_t 
             const int64_t columns = min64(c, part_begin(vectors, a->j_tiles, ct + 1) * V) - c0;
             for (int64_t kt = k_tiles.begin; kt < k_tiles.end; kt++) {
                 const int64_t k = part_begin(a->k, a->i_tiles, kt), ks = part_begin(a->k, a->i_tiles, kt + 1) - k;
-                brgemm_args g = {.a = a->dy + k, .a_i = 1, .a_k = a->k, .b = a->x + c0, .b_j = V, .b_k = c, .init = zero,
-                                 .c = a->dw + k * c + c0, .c_i = c, .c_j = V, .runs = &run, .run_count = 1,
-                                 .floor = -INFINITY};
-                if (a->accumulate) g.init = g.c, g.init_i = c, g.init_j = V;
-                brgemm_ragged(ks, columns, &g);
+                for (row_span r = learning_run(a->learns, k, k + ks); r.begin < r.end;
+                     r = learning_run(a->learns, r.end, k + ks)) {
+                    brgemm_args g = {.a = a->dy + r.begin, .a_i = 1, .a_k = a->k, .b = a->x + c0, .b_j = V, .b_k = c,
+                                     .init = zero, .c = a->dw + r.begin * c + c0, .c_i = c, .c_j = V, .runs = &run,
+                                     .run_count = 1, .floor = -INFINITY};
+                    if (a->accumulate) g.init = g.c, g.init_i = c, g.init_j = V;
+                    brgemm_ragged(r.end - r.begin, columns, &g);
+                }
             }
         }
         if (c_tiles.begin || !a->db) continue;
         for (int64_t k = part_begin(a->k, a->i_tiles, k_tiles.begin); k < part_begin(a->k, a->i_tiles, k_tiles.end); k++) {
+            if (a->learns && !a->learns[k]) continue;
             real total = a->accumulate ? a->db[k] : 0;
             for (int64_t n = 0; n < a->n; n++) total += a->dy[n * a->k + k];
             a->db[k] = total;
@@ -180,10 +187,14 @@ static void run_dense_backward_weights(const void *args, int64_t begin, int64_t 
 }
 
 static int dense_backward_weights(pycnn_step *step, int64_t n, int64_t c, int64_t k, int accumulate,
-                                  const void *dy, const void *x, void *dw, void *db)
+                                  const uint8_t *learns, const void *dy, const void *x, void *dw, void *db)
 {
     dense_args a = {.n = n, .c = c, .k = k, .accumulate = accumulate, .x = x, .dy = dy, .dw = dw, .db = db};
     if (n > INT32_MAX) return PYCNN_TOO_LARGE;
     divide_dense(&a, k, ceil_div(c, V), n);
-    return PREPARE(step, run_dense_backward_weights, a.i_tasks * a.j_tasks, 0, a);
+    if (learns && !(a.learns = copied_flags(learns, k))) return PYCNN_NO_MEMORY;
+    const int status = PREPARE(step, run_dense_backward_weights, a.i_tasks * a.j_tasks, 0, a);
+    if (status == PYCNN_OK) step->release = release_dense;
+    else free(a.learns);
+    return status;
 }

@@ -189,6 +189,26 @@ static int multiply(pycnn_step *step, int64_t n, const void *a, const void *b, v
 }
 
 typedef struct {
+    int64_t n;
+    real value;
+    real *y;
+} fill_args;
+
+static void run_fill(const void *args, int64_t begin, int64_t end, void *scratch)
+{
+    const fill_args *f = args;
+    const pycnn_range e = elements_of_tasks(f->n, begin, end);
+    (void)scratch;
+    for (int64_t i = e.begin; i < e.end; i += V) vstore_upto(f->y + i, vset1(f->value), e.end - i);
+}
+
+static int fill(pycnn_step *step, int64_t n, double value, void *y)
+{
+    const fill_args f = {.n = n, .value = (real)value, .y = y};
+    return PREPARE(step, run_fill, elementwise_tasks(n), 0, f);
+}
+
+typedef struct {
     int64_t blocks, length, from_stride, to_stride;
     const real *from;
     real *to;

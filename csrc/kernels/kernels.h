@@ -10,6 +10,9 @@
 #include "conv.h"
 #include "conv_weights.h"
 #include "dense.h"
+#include "connected.h"
+#include "scale_maps.h"
+#include "rbf.h"
 #include "softmax.h"
 #include "losses.h"
 #include "optimizers.h"
@@ -35,18 +38,33 @@ const pycnn_kernels PYCNN_VARIANT = {
     .max_pool_backward = max_pool_backward,
     .avg_pool_forward = avg_pool_forward,
     .avg_pool_backward = avg_pool_backward,
+    .connected_forward = connected_forward,
+    .connected_backward_data = connected_backward_data,
+    .connected_backward_weights = connected_backward_weights,
+    .softmax_pool_forward = softmax_pool_forward,
+    .softmax_pool_backward_data = softmax_pool_backward_data,
+    .softmax_pool_backward_weights = softmax_pool_backward_weights,
+    .scale_maps_forward = scale_maps_forward,
+    .scale_maps_backward_data = scale_maps_backward_data,
+    .scale_maps_backward_weights = scale_maps_backward_weights,
+    .rbf_forward = rbf_forward,
+    .rbf_backward_data = rbf_backward_data,
+    .rbf_backward_weights = rbf_backward_weights,
     .activation_forward = activation_forward,
     .activation_backward = activation_backward,
     .sum = sum,
     .multiply = multiply,
+    .fill = fill,
     .copy_blocks = copy_blocks,
     .softmax_forward = softmax_forward,
     .softmax_backward = softmax_backward,
     .softmax_cross_entropy = softmax_cross_entropy,
     .mean_squared_error = mean_squared_error,
     .binary_cross_entropy = binary_cross_entropy,
+    .distance_loss = distance_loss,
     .total_loss = total_loss,
     .sgd = sgd,
+    .sdlm = sdlm,
     .adam = adam,
     .rmsprop = rmsprop,
     .clip_norm = clip_norm,

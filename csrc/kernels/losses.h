@@ -288,6 +288,77 @@ static int binary_cross_entropy(pycnn_step *step, int logits, int64_t n, double 
                                           .dy = dy, .result = result});
 }
 
+/* ---- distances ----------------------------------------------------------------------------------------------------- */
+
+/* Of distances y, as an RBF output has them: E = y_label + log(e^-margin + sum_i e^-y_i) (LeCun et al. 1998, eq. 9). With
+   q_i = e^-y_i / (e^-margin + sum), dE/dy_i = [i = label] - q_i and d2E/dy_i2 = q_i (1 - q_i). */
+typedef struct {
+    int64_t n, classes;
+    double weight, margin;
+    int second;
+    const real *y;
+    const int64_t *const *labels_slot;
+    real *dy;
+    double *result;
+    partial_sums *partial;
+} distance_loss_args;
+
+static void release_distance_loss(void *args) { free(((distance_loss_args *)args)->partial); }
+
+/* One sample; sums[0] += loss, sums[1] += 1 if the label's distance is the least. */
+static void distance_loss_of(const distance_loss_args *a, int64_t label, const real *y, real *dy, double sums[2])
+{
+    const double factor = a->weight / (double)a->n;
+    const int known = label >= 0 && label < a->classes;
+    int64_t nearest = 0;
+    for (int64_t i = 1; i < a->classes; i++)
+        if (y[i] < y[nearest]) nearest = i;
+    /* total = 1 + others, the 1 being the greatest of e^(least - margin) and all e^(least - y_i). */
+    const int within = (double)y[nearest] < a->margin;
+    const double least = within ? (double)y[nearest] : a->margin;
+    double others = within ? exp(least - a->margin) : 0;
+    for (int64_t i = 0; i < a->classes; i++)
+        if (!within || i != nearest) others += exp(least - (double)y[i]);
+    const double total = 1 + others;
+    if (known) {
+        sums[0] += ((double)y[label] - least) + log1p(others);
+        sums[1] += nearest == label;
+    }
+    for (int64_t i = 0; dy && i < a->classes; i++) {
+        const double q = exp(least - (double)y[i]) / total;
+        dy[i] = (real)(factor * (a->second ? q * (1 - q) : (double)(i == label) - q));
+    }
+}
+
+static void run_distance_loss(const void *args, int64_t begin, int64_t end, void *scratch)
+{
+    const distance_loss_args *a = args;
+    const int64_t per_task = ceil_div(a->n, a->partial->tasks);
+    (void)scratch;
+    for (int64_t task = begin; task < end; task++) {
+        double sums[2] = {0, 0}, total[2];
+        for (int64_t n = task * per_task; n < min64(a->n, (task + 1) * per_task); n++)
+            distance_loss_of(a, (*a->labels_slot)[n], a->y + n * a->classes, a->dy ? a->dy + n * a->classes : NULL, sums);
+        if (finish_task(a->partial, task, sums[0], sums[1], total)) {
+            a->result[0] = a->weight * total[0] / (double)a->n;
+            a->result[1] = total[1];
+        }
+    }
+}
+
+static int distance_loss(pycnn_step *step, int64_t n, int64_t classes, double weight, double margin, int second,
+                         const void *y, pycnn_index_slot labels_slot, void *dy, double *result)
+{
+    const int64_t tasks = max64(1, n * classes / 256);
+    distance_loss_args a = {.n = n, .classes = classes, .weight = weight, .margin = margin, .second = second, .y = y,
+                            .labels_slot = labels_slot, .dy = dy, .result = result, .partial = new_partial_sums(tasks)};
+    if (!a.partial) return PYCNN_NO_MEMORY;
+    const int status = PREPARE(step, run_distance_loss, tasks, 0, a);
+    if (status == PYCNN_OK) step->release = release_distance_loss;
+    else free(a.partial);
+    return status;
+}
+
 /* ---- the total of several outputs' losses ------------------------------------------------------------------------ */
 
 typedef struct { int64_t count; const double *results; double *total; } total_loss_args;

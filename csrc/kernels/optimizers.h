@@ -4,6 +4,7 @@
  *     adam     g += decay w, or decoupled: w -= lr decay w (Kingma & Ba, arXiv:1412.6980; Loshchilov & Hutter,
  *              arXiv:1711.05101),  m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,
  *              w -= lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
+ *     sdlm     w -= eta / (mu + h) g, h the diagonal of second derivatives (LeCun et al. 1998, eq. 21)
  *     rmsprop  g += decay w,  s = a s + (1 - a) g^2,  v = momentum v + g / (sqrt s + eps),  w -= lr v
  *
  * A task is a piece of a range, and writes nothing outside it: parameters between the ranges are frozen. sgd and
@@ -45,7 +46,7 @@ static int prepare_update(pycnn_step *step, pycnn_run_tasks *run, const pycnn_ra
     return PYCNN_OK;
 }
 
-INLINE int refused(const update_args *a) { return a->guard && !isfinite(*a->guard); }
+INLINE int refused(const update_args *a) { return (a->guard && !isfinite(*a->guard)) || !isfinite(a->hyper[0]); }
 
 /* ---- sgd --------------------------------------------------------------------------------------------------------- */
 
@@ -78,6 +79,31 @@ static int sgd(pycnn_step *step, const pycnn_range *range, int64_t ranges, const
 {
     return prepare_update(step, run_sgd, range, ranges,
                           (update_args){.hyper = hyper, .guard = guard, .w = w, .g = g, .first = velocity});
+}
+
+/* ---- sdlm -------------------------------------------------------------------------------------------------------- */
+
+static void run_sdlm(const void *args, int64_t begin, int64_t end, void *scratch)
+{
+    const update_args *a = args;
+    const double *h = a->hyper;
+    const vec eta = vset1((real)(h[0] * h[1])), mu = vset1((real)h[2]);
+    (void)scratch;
+    if (refused(a)) return;
+    for (int64_t task = begin; task < end; task++) {
+        const int64_t last = a->piece[task].end;
+        for (int64_t i = a->piece[task].begin; i < last; i += V) {
+            const vec rate = eta / (mu + vload_upto(a->first + i, last - i));
+            vstore_upto(a->w + i, vfma(-rate, vload_upto(a->g + i, last - i), vload_upto(a->w + i, last - i)), last - i);
+        }
+    }
+}
+
+static int sdlm(pycnn_step *step, const pycnn_range *range, int64_t ranges, const double *hyper, const double *guard,
+                void *w, const void *g, const void *curvature)
+{
+    return prepare_update(step, run_sdlm, range, ranges,
+                          (update_args){.hyper = hyper, .guard = guard, .w = w, .g = g, .first = (real *)curvature});
 }
 
 /* ---- adam -------------------------------------------------------------------------------------------------------- */
@@ -168,7 +194,7 @@ static void run_clip_norm(const void *args, int64_t begin, int64_t end, void *sc
         if (finish_task(a->partial, task, sum_of_lanes(squares), 0, total)) {
             const double norm = sqrt(total[0]);
             *a->norm = norm;
-            *a->scale = norm > *a->limit ? *a->limit / norm : 1;
+            *a->scale = !isfinite(norm) ? NAN : norm > *a->limit ? *a->limit / norm : 1;
         }
     }
 }

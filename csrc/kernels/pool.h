@@ -2,6 +2,7 @@
  *
  *     max     y[o] = max over k of x[o stride - before + k dilation],    dx[i] = sum over o of [index[o] = k] dy[o]
  *     average y[o] = sum over k of x[o stride - before + k dilation] / divisor[o],    dx[i] = sum of dy[o] / divisor[o]
+ *     sum     an average whose divisor is 1
  *
  * Forward, a row of outputs falls into its two edges, where windows hang over the input, and the span between them,
  * where all windows are whole. Backward, a row of dx gathers from the rows of dy whose windows reach it; where windows
@@ -39,16 +40,19 @@ INLINE pycnn_range whole_windows(const pycnn_window *w, int axis)
     return (pycnn_range){min64(end, ceil_div(w->before[axis], w->stride[axis])), end};
 }
 
-/* What an average is divided by: the taps inside, or those that fall on padding as well. */
+/* What an average is divided by; `squared` divides its gradient by the square. */
 typedef struct {
     int64_t after[3];
-    int include_pad;
+    pycnn_divisor divisor;
+    int squared;
 } pool_average;
 
 INLINE int64_t counted_taps(const pycnn_window *w, const pool_average *average, int axis, int64_t o)
 {
-    const int64_t before = average->include_pad ? w->before[axis] : 0;
-    const int64_t after = average->include_pad ? average->after[axis] : 0;
+    const int padded = average->divisor == PYCNN_TAPS_AND_PADDING;
+    const int64_t before = padded ? w->before[axis] : 0;
+    const int64_t after = padded ? average->after[axis] : 0;
+    if (average->divisor == PYCNN_ONE) return 1;
     window_taps t = taps_within(w, axis, o, -before, w->in[axis] + after);
     return t.end - t.begin;
 }
@@ -240,10 +244,12 @@ INLINE void spread_row_of_shape(const pycnn_window *w, const real *dy, const lan
 static void scale_row(const pycnn_window *w, const pool_average *average, int64_t counted, const real *dy, real *scaled)
 {
     const pycnn_range whole = whole_windows(w, 2);
-    const real whole_scale = (real)1 / (real)(counted * w->kernel[2]);
+    const int64_t whole_count = average->divisor == PYCNN_ONE ? 1 : counted * w->kernel[2];
+    const real whole_scale = (real)1 / (real)(average->squared ? whole_count * whole_count : whole_count);
     for (int64_t o = 0; o < w->out[2]; o++) {
         const int is_whole = whole.begin <= o && o < whole.end;
-        real scale = is_whole ? whole_scale : (real)1 / (real)max64(counted * counted_taps(w, average, 2, o), 1);
+        const int64_t count = is_whole ? 1 : max64(counted * counted_taps(w, average, 2, o), 1);
+        const real scale = is_whole ? whole_scale : (real)1 / (real)(average->squared ? count * count : count);
         vstore(scaled + o * V, vset1(scale) * vload(dy + o * V));
     }
 }
@@ -377,21 +383,21 @@ static int max_pool_backward(pycnn_step *step, const pycnn_window *w, int64_t pl
                                                      .indices = (lane_int *)indices});
 }
 
-static pool_average average_over(const int64_t after[3], int include_pad)
+static pool_average average_over(const int64_t after[3], pycnn_divisor divisor, int squared)
 {
-    return (pool_average){{after[0], after[1], after[2]}, include_pad};
+    return (pool_average){{after[0], after[1], after[2]}, divisor, squared};
 }
 
-static int avg_pool_forward(pycnn_step *step, const pycnn_window *w, const int64_t after[3], int count_include_pad,
+static int avg_pool_forward(pycnn_step *step, const pycnn_window *w, const int64_t after[3], pycnn_divisor divisor,
                             int64_t planes, const void *x, void *y)
 {
     return prepare_pool(step, 0, planes, (pool_args){.window = *w, .is_average = 1, .from = x, .to = y,
-                                                     .average = average_over(after, count_include_pad)});
+                                                     .average = average_over(after, divisor, 0)});
 }
 
-static int avg_pool_backward(pycnn_step *step, const pycnn_window *w, const int64_t after[3], int count_include_pad,
-                             int64_t planes, const void *dy, void *dx)
+static int avg_pool_backward(pycnn_step *step, const pycnn_window *w, const int64_t after[3], pycnn_divisor divisor,
+                             int squared, int64_t planes, const void *dy, void *dx)
 {
     return prepare_pool(step, 1, planes, (pool_args){.window = lone_windows_apart(w), .is_average = 1, .from = dy,
-                                                     .to = dx, .average = average_over(after, count_include_pad)});
+                                                     .to = dx, .average = average_over(after, divisor, squared)});
 }

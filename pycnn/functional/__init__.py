@@ -39,6 +39,7 @@ from .elementwise import (
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    distance_loss,
     mean_squared_error,
     softmax_cross_entropy,
 )
@@ -56,6 +57,14 @@ from .pooling import (
     global_max_pool_forward,
     max_pool_backward,
     max_pool_forward,
+)
+from .subsampling import (
+    rbf_backward,
+    rbf_forward,
+    softmax_pool_backward,
+    softmax_pool_forward,
+    subsample_backward,
+    subsample_forward,
 )
 
 __all__ = [
@@ -79,6 +88,7 @@ __all__ = [
     "dense_backward_data",
     "dense_backward_weights",
     "dense_forward",
+    "distance_loss",
     "global_avg_pool_backward",
     "global_avg_pool_forward",
     "global_max_pool_backward",
@@ -90,9 +100,15 @@ __all__ = [
     "mean_squared_error",
     "multiply",
     "multiply_backward",
+    "rbf_backward",
+    "rbf_forward",
     "rmsprop_update",
     "sgd_update",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",
+    "softmax_pool_backward",
+    "softmax_pool_forward",
+    "subsample_backward",
+    "subsample_forward",
 ]

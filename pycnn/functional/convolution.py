@@ -146,7 +146,7 @@ def _backward_weights(conv, dy, x, with_bias):
         gradient, source = p.read(conv.y_shape, layout, gradient=True), p.read(conv.x_shape, x_layout)
         partial = p.memory(p.kernels.conv_partial_size(conv.descriptor, layout, x_layout))
         dw, db = p.tensor(conv.w_shape), p.memory(conv.k) if with_bias else 0
-        p.program.conv_backward_weights(conv.descriptor, layout, x_layout, gradient, source, partial)
+        p.program.conv_backward_weights(conv.descriptor, layout, x_layout, None, gradient, source, partial)
         p.program.conv_reduce_weights(conv.descriptor, layout, x_layout, False, partial, dw, db)
         p.write(dw, conv.w_shape)
         if with_bias:

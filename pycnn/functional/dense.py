@@ -59,7 +59,7 @@ def dense_backward_weights(dy, x):
 
     def lay_out(p):
         gradient, source, dw, db = p.read(dy.shape), p.read(x.shape), p.tensor((k, c)), p.memory(k)
-        p.program.dense_backward_weights(n, c, k, False, gradient, source, dw, db)
+        p.program.dense_backward_weights(n, c, k, False, None, gradient, source, dw, db)
         p.write(dw, (k, c))
         p.write(db, (k,))
 

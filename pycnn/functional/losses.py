@@ -91,6 +91,21 @@ def binary_cross_entropy_with_logits(scores, target):
     return _loss_of_pairs("binary_cross_entropy", (True,), scores, target)
 
 
+def distance_loss(y, labels, margin=10.0):
+    """Mean over the samples of y[label] + log(exp(-margin) + sum_i exp(-y[i])) of distances y ``(N, C)``.
+
+    (LeCun et al. 1998, eq. 9; the margin is its j.) Returns the loss and its gradient.
+    """
+    y = programs.tensor(y, programs.dtype_of(y), "y", (2,))
+    n, classes = y.shape
+    labels, margin = programs.integers_of(labels, "labels", (n,), classes), programs.number(margin, "margin", 0)
+
+    def append(p, source, dy, result):
+        p.program.distance_loss(n, classes, 1.0, margin, False, source, p.slot(), dy, result)
+
+    return _loss("distance_loss", (margin,), append, y, [labels])
+
+
 def _loss_of_pairs(kernel, leading, y, target):
     """The mean loss of numbers and their targets, by a kernel that takes `leading` first."""
     dtype = programs.dtype_of(y, target)

@@ -285,7 +285,7 @@ def _avg_pool_gradient(pool, count_include_pad, dy):
 
     def lay_out(p):
         gradient, dx = p.read(pool.planes_out, SAMPLES), p.tensor(pool.planes_in, SAMPLES)
-        p.program.avg_pool_backward(pool.window, pool.after, include, pool.vectors(p.kernels.lanes), gradient, dx)
+        p.program.avg_pool_backward(pool.window, pool.after, include, False, pool.vectors(p.kernels.lanes), gradient, dx)
         p.write(dx, pool.planes_in, SAMPLES)
 
     return programs.run("avg_pool_backward", (pool, include), lay_out, dy.dtype, [dy], [(pool.x_shape, dy.dtype)])[0]

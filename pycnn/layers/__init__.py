@@ -2,14 +2,18 @@
 
 from .activations import ELU, LeakyReLU, ReLU, ScaledTanh, Sigmoid, Softplus, Tanh
 from .base import Layer
+from .connect import Connect
 from .conv import Conv
 from .dense import Dense
 from .merge import Add, Concat, Multiply
-from .pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool
+from .pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool, SumPool
+from .rbf import RBF
 from .reshape import Flatten
 from .softmax import LogSoftmax, Softmax
+from .subsample import SoftMaxPool, Subsample
 
 __all__ = [
-    "Add", "AvgPool", "Concat", "Conv", "Dense", "ELU", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "Layer",
-    "LeakyReLU", "LogSoftmax", "MaxPool", "Multiply", "ReLU", "ScaledTanh", "Sigmoid", "Softmax", "Softplus", "Tanh",
+    "Add", "AvgPool", "Concat", "Connect", "Conv", "Dense", "ELU", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "Layer",
+    "LeakyReLU", "LogSoftmax", "MaxPool", "Multiply", "RBF", "ReLU", "ScaledTanh", "Sigmoid", "SoftMaxPool", "Softmax",
+    "Softplus", "Subsample", "SumPool", "Tanh",
 ]

@@ -43,12 +43,13 @@ class Node:
 
 @dataclass
 class ParameterSpec:
-    """What a layer says of a parameter: its shape, how it starts, and how many inputs and outputs each value joins."""
+    """What a layer says of a parameter: its shape, how it starts, how many inputs and outputs each value joins, what can freeze."""
 
     shape: tuple
     initializer: Callable | str
-    fan_in: int = 1
-    fan_out: int = 1
+    fan_in: int | np.ndarray = 1        # or an array that broadcasts to the shape
+    fan_out: int | np.ndarray = 1
+    switches: int = 1                   # leading axes whose entries can be frozen one by one: maps, or maps and sources
 
 
 @dataclass(eq=False)
@@ -59,7 +60,7 @@ class Parameter:
     shape: tuple
     storage: object
     offset: int
-    maps: np.ndarray = field(repr=False)    # which slices along the first axis are trainable
+    learns: np.ndarray = field(repr=False)  # which entries of the leading axes are trainable
 
     @property
     def size(self):
@@ -72,9 +73,9 @@ class Parameter:
 
     def trainable_ranges(self):
         """Half-open ranges of the flat vector that may change."""
-        per_map = self.size // max(1, len(self.maps))
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], self.maps.astype(np.int8), [0]])))
-        return [(self.offset + int(a) * per_map, self.offset + int(b) * per_map) for a, b in edges.reshape(-1, 2)]
+        each = self.size // max(1, self.learns.size)
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], self.learns.ravel().astype(np.int8), [0]])))
+        return [(self.offset + int(a) * each, self.offset + int(b) * each) for a, b in edges.reshape(-1, 2)]
 
 
 class Layer:
@@ -91,7 +92,9 @@ class Layer:
     """
 
     fuses_activation = False    # its kernel can end with an activation
+    fuses_pool = False          # or with max pooling
     activation = None           # name of the activation it ends with
+    passes_curvature = True     # whether its backward pass works on second derivatives too (see Builder.factor)
 
     def __init__(self, name=None):
         self.name = None if name is None else checked_name(name, "a layer's name")
@@ -117,7 +120,7 @@ class Layer:
         """What the layer learns: dict of name to ParameterSpec."""
         return {}
 
-    def connections(self, *input_shapes):
+    def count_connections(self, *input_shapes):
         """How many pairs of values the layer joins, biases included."""
         return 0
 
@@ -178,40 +181,76 @@ class Layer:
 
     @property
     def trainable_maps(self):
-        """Which feature maps learn: a boolean mask (maps,), a copy."""
-        for parameter in self._parameters.values():
-            return parameter.maps & self._trainable
-        return np.zeros(0, bool)
+        """Which feature maps learn, wholly or in part: a boolean mask (maps,), a copy."""
+        return self.learning_maps() & self._trainable
 
-    def freeze(self, maps=None):
-        """Stops learning: of the whole layer, or of the given feature maps."""
-        self._set_maps(maps, False)
+    def learning_maps(self):
+        """`trainable_maps`, as if the layer itself were not frozen."""
+        masks = [self.of_maps(kind, p.learns) for kind, p in self._parameters.items()]
+        return np.logical_or.reduce(masks) if masks else np.zeros(0, bool)
 
-    def unfreeze(self, maps=None):
-        """Goes on learning: of the whole layer with all its maps, or of the given feature maps."""
-        self._set_maps(maps, True)
+    def of_maps(self, kind, learns):
+        """Which maps a parameter's mask lets learn."""
+        return learns.reshape(len(learns), -1).any(axis=1)
 
-    def _set_maps(self, maps, trainable):
-        if maps is None:
+    def entries_of_maps(self, kind, maps):
+        """Which entries of a parameter's mask belong to the maps of that mask."""
+        return maps
+
+    def entry_of_connection(self, target, source):
+        """(parameter, entry of its mask) of the connection by which map `target` reads map `source`."""
+        raise ValueError("its maps have no connections of their own")
+
+    def freeze(self, maps=None, connections=None):
+        """Stops learning: of the whole layer, of feature maps, or of single connections.
+
+        Parameters
+        ----------
+        maps : int, sequence of int or boolean mask, optional
+        connections : sequence of (map, source map), optional
+            Their weights stop, the maps' biases go on.
+        """
+        self._switch(maps, connections, False)
+
+    def unfreeze(self, maps=None, connections=None):
+        """Goes on learning: of the whole layer with all it has, of feature maps, or of single connections."""
+        self._switch(maps, connections, True)
+
+    def _switch(self, maps, connections, trainable):
+        label = self.name or type(self).__name__
+        if maps is None and connections is None:
             self._trainable = trainable
             if trainable:
                 for parameter in self._parameters.values():
-                    parameter.maps[:] = True
-        else:
-            if not self._parameters:
-                raise ValueError(f"{self.name or type(self).__name__}: there are no maps to freeze or unfreeze; a layer has "
-                                 f"its parameters once a network is made of it")
-            if trainable and not self._trainable:       # what was frozen as a whole goes on map by map
-                for parameter in self._parameters.values():
-                    parameter.maps[:] = False
-                self._trainable = True
+                    parameter.learns[...] = True
+            self._flags_changed()
+            return
+        if not self._parameters:
+            raise ValueError(f"{label}: there are no maps to freeze or unfreeze; a layer has its parameters once a network is "
+                             f"made of it")
+        count = len(self.learning_maps())
+        mask = np.zeros(count, bool)
+        entries = []
+        if maps is not None:
             maps = np.atleast_1d(np.asarray(maps))
+            of_all = maps.dtype.kind == "b" and maps.shape == (count,)
+            if not of_all and maps.size and (maps.dtype.kind not in "iu" or not 0 <= maps.min() <= maps.max() < count):
+                raise ValueError(f"{label}: maps must be numbers from 0 to {count - 1}, got {maps.tolist()}")
+            mask[maps if maps.size else []] = True
+        for pair in () if connections is None else connections:
+            try:
+                target, source = (integer(i, "a map") for i in pair)
+                entries.append(self.entry_of_connection(target, source))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{label}: connections are pairs (map, source map); got {pair!r}: {error}") from None
+        if trainable and not self._trainable:       # what was frozen as a whole goes on piece by piece
             for parameter in self._parameters.values():
-                count = len(parameter.maps)
-                mask = maps.dtype.kind == "b" and maps.shape == (count,)
-                if not mask and (maps.dtype.kind not in "iu" or maps.size and not 0 <= maps.min() <= maps.max() < count):
-                    raise ValueError(f"{self.name}: maps must be numbers from 0 to {count - 1}, got {maps.tolist()}")
-                parameter.maps[maps] = trainable
+                parameter.learns[...] = False
+            self._trainable = True
+        for kind, parameter in self._parameters.items():
+            parameter.learns[self.entries_of_maps(kind, mask)] = trainable
+        for kind, entry in entries:
+            self._parameters[kind].learns[entry] = trainable
         self._flags_changed()
 
     def _flags_changed(self):

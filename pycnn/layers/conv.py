@@ -2,9 +2,12 @@
 
 from math import prod
 
+import numpy as np
+
 from .. import _kernels as K
 from ..shapes import conv_output_shape, integer, per_axis, resolve_padding, window
 from .base import Layer, ParameterSpec, activation_code, one_shape
+from ..connections import check_sources, checked_table, connection_number, maps_of_connections
 
 FEW_CHANNELS = 4    # so few that a convolution reads them best as they come
 
@@ -24,6 +27,9 @@ class Conv(Layer):
     padding : int, tuple of int, tuple of (before, after), "same" or "valid"
     groups : int
         Into how many independent convolutions the channels are split.
+    connections : array of bool (filters, C), optional
+        Which maps of the input each filter reads; all where missing. Other weights do not exist: weight is then
+        ``(connections, R, S)``, in the order of ``numpy.argwhere(connections)``.
     bias : bool
     activation : str, optional
     weight_init, bias_init : str or callable
@@ -33,7 +39,7 @@ class Conv(Layer):
     fuses_activation = True
 
     def __init__(self, filters, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, activation=None,
-                 weight_init="default", bias_init="zeros", name=None):
+                 connections=None, weight_init="default", bias_init="zeros", name=None):
         super().__init__(name)
         self.filters = integer(filters, "filters", 1)
         self.groups = integer(groups, "groups", 1)
@@ -43,6 +49,13 @@ class Conv(Layer):
         activation_code(activation)
         if self.filters % self.groups:
             raise ValueError(f"{self.filters} filters do not divide into {self.groups} groups")
+        self.connections = None if connections is None else checked_table(connections, self.filters)
+        if connections is not None and self.groups > 1:
+            raise ValueError("a table of connections and groups exclude each other")
+
+    @property
+    def fuses_pool(self):
+        return self.connections is None
 
     def _axes(self, shape):
         """Kernel, stride, padding and dilation for each spatial axis."""
@@ -56,23 +69,34 @@ class Conv(Layer):
         shape = one_shape(shapes, (2, 3, 4), "(C, L), (C, H, W) or (C, D, H, W)")
         if shape[0] % self.groups:
             raise ValueError(f"the {shape[0]} channels of its input do not divide into {self.groups} groups")
+        if self.connections is not None:
+            check_sources(self.connections, shape[0])
         try:
             return (self.filters, *conv_output_shape(shape[1:], *self._axes(shape)))
         except ValueError as error:
-            raise ValueError(f"{error} ({shape[0]} channels)") from None
+            raise ValueError(f"{error} ({shape[0]} {'map' if shape[0] == 1 else 'maps'})") from None
 
     def parameters(self, shape):
         kernel, fan_in = self._axes(shape)[0], shape[0] // self.groups
         taps = prod(kernel)
         fans = (fan_in * taps, self.filters // self.groups * taps)
-        specs = {"weight": ParameterSpec((self.filters, fan_in, *kernel), self.weight_init, *fans)}
+        if self.connections is None:
+            specs = {"weight": ParameterSpec((self.filters, fan_in, *kernel), self.weight_init, *fans, switches=2)}
+        else:
+            pairs = np.argwhere(self.connections)
+            ends = (self.connections.sum(axis=1)[pairs[:, 0]], self.connections.sum(axis=0)[pairs[:, 1]])
+            fan_in, fan_out = (count.reshape(-1, *[1] * len(kernel)) * taps for count in ends)
+            specs = {"weight": ParameterSpec((len(pairs), *kernel), self.weight_init, fan_in, fan_out)}
+            fans = (np.maximum(1, self.connections.sum(axis=1)) * taps, 1)
         if self.has_bias:
             specs["bias"] = ParameterSpec((self.filters,), self.bias_init, *fans)
         return specs
 
-    def connections(self, shape):
+    def count_connections(self, shape):
         taps = prod(self._axes(shape)[0])
-        return prod(self.output_shape(shape)) * (shape[0] // self.groups * taps + self.has_bias)
+        positions = prod(self.output_shape(shape)[1:])
+        pairs = self.filters * (shape[0] // self.groups) if self.connections is None else int(self.connections.sum())
+        return positions * (pairs * taps + self.filters * self.has_bias)
 
     def geometry(self, b, shape):
         """The convolution as kernels know it: (n, c, k, groups, window)."""
@@ -81,15 +105,54 @@ class Conv(Layer):
                    [before for before, _ in padding])
         return (b.batch, shape[0], self.filters, self.groups, w)
 
+    def of_maps(self, kind, learns):
+        if self.connections is None or kind == "bias":
+            return super().of_maps(kind, learns)
+        return maps_of_connections(self.connections, learns)
+
+    def entries_of_maps(self, kind, maps):
+        return maps if self.connections is None or kind == "bias" else maps[np.argwhere(self.connections)[:, 0]]
+
+    def entry_of_connection(self, target, source):
+        if self.connections is not None:
+            return "weight", connection_number(self.connections, target, source)
+        filters, per_group = self._parameters["weight"].shape[:2]
+        group = target // (filters // self.groups)
+        if not (0 <= target < filters and 0 <= source - group * per_group < per_group):
+            raise ValueError(f"map {target} does not read map {source}")
+        return "weight", (target, source - group * per_group)
+
     def layout(self, b, s):
-        return b.spatial_layout
+        return b.spatial_layout if self.connections is None else K.SAMPLES
 
     def input_layout(self, b, s):
         x = s.inputs[0]
         few = self.groups == 1 and x.channels <= FEW_CHANNELS
         return K.PLAIN if s.layout == K.CHANNELS and few and x.layout == K.PLAIN else s.layout
 
+    def table(self, b, s):
+        """The connections as kernels know them: (n, c, k, pairs, window, flags of what learns)."""
+        n, c, k, _, w = self.geometry(b, s.inputs[0].shape)
+        return (n, c, k, np.argwhere(self.connections).tolist(), w, b.learning_entries(self, "weight", "bias"))
+
+    def forward_connected(self, b, s):
+        x, y = b.value(s.inputs[0], K.SAMPLES), b.new_value(s.output, K.SAMPLES)
+        b.call("connected_forward", self.table(b, s), s.activation, x, b.parameter(self, "weight"),
+               b.parameter(self, "bias"), y)
+
+    def backward_connected(self, b, s, dy):
+        x, table = s.inputs[0], self.table(b, s)
+        if b.learns(self):
+            b.call("connected_backward_weights", table, b.accumulates(self), dy, b.factor(x, K.SAMPLES),
+                   b.gradient(self, "weight"), b.gradient(self, "bias"))
+        if x.needs_gradient:
+            dx, activation, mask = b.new_gradient(x, K.SAMPLES)
+            b.call("connected_backward_data", table, activation, dy, b.factor_parameter(self, "weight"), mask, dx)
+
     def forward(self, b, s):
+        if self.connections is not None:
+            self.forward_connected(b, s)
+            return
         x_layout = self.input_layout(b, s)
         s.conv = conv = self.geometry(b, s.inputs[0].shape)
         x = b.value(s.inputs[0], x_layout)
@@ -102,6 +165,9 @@ class Conv(Layer):
         b.call("conv_forward", conv, s.layout, x_layout, s.activation, pool, x, packed, y, indices)
 
     def backward(self, b, s, dy):
+        if self.connections is not None:
+            self.backward_connected(b, s, dy)
+            return
         x, conv = s.inputs[0], s.conv
         x_layout = self.input_layout(b, s)
         if s.pool:
@@ -111,11 +177,12 @@ class Conv(Layer):
             dy = full
         if b.learns(self):
             partial = b.buffer(b.kernels.conv_partial_size(conv, s.layout, x_layout))
-            b.call("conv_backward_weights", conv, s.layout, x_layout, dy, b.value(x, x_layout), partial)
+            b.call("conv_backward_weights", conv, s.layout, x_layout, b.learning_maps(self), dy, b.factor(x, x_layout),
+                   partial)
             b.call("conv_reduce_weights", conv, s.layout, x_layout, b.accumulates(self), partial,
                    b.gradient(self, "weight"), b.gradient(self, "bias"))
         if x.needs_gradient:
             packed = b.buffer(b.kernels.conv_packed_size(conv, s.layout, s.layout, True))
-            b.call("conv_pack", conv, s.layout, s.layout, True, b.parameter(self, "weight"), None, packed)
+            b.call("conv_pack", conv, s.layout, s.layout, True, b.factor_parameter(self, "weight"), None, packed)
             dx, activation, mask = b.new_gradient(x, s.layout)
             b.call("conv_backward_data", conv, s.layout, (0, 0.0), activation, dy, packed, mask, dx)

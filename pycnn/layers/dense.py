@@ -34,12 +34,18 @@ class Dense(Layer):
         return (self.units,)
 
     def parameters(self, shape):
-        specs = {"weight": ParameterSpec((self.units, shape[0]), self.weight_init, shape[0], self.units)}
+        specs = {"weight": ParameterSpec((self.units, shape[0]), self.weight_init, shape[0], self.units, switches=2)}
         if self.has_bias:
             specs["bias"] = ParameterSpec((self.units,), self.bias_init, shape[0], self.units)
         return specs
 
-    def connections(self, shape):
+    def entry_of_connection(self, target, source):
+        units, inputs = self._parameters["weight"].shape
+        if not (0 <= target < units and 0 <= source < inputs):
+            raise ValueError(f"it has {units} units and {inputs} inputs")
+        return "weight", (target, source)
+
+    def count_connections(self, shape):
         return self.units * (shape[0] + self.has_bias)
 
     def layout(self, b, s):
@@ -53,9 +59,9 @@ class Dense(Layer):
     def backward(self, b, s, dy):
         x = s.inputs[0]
         if b.learns(self):
-            b.call("dense_backward_weights", b.batch, x.channels, self.units, b.accumulates(self), dy,
-                   b.value(x, K.PLAIN), b.gradient(self, "weight"), b.gradient(self, "bias"))
+            b.call("dense_backward_weights", b.batch, x.channels, self.units, b.accumulates(self), b.learning_maps(self), dy,
+                   b.factor(x, K.PLAIN), b.gradient(self, "weight"), b.gradient(self, "bias"))
         if x.needs_gradient:
             dx, activation, mask = b.new_gradient(x, K.PLAIN)
             b.call("dense_backward_data", b.batch, x.channels, self.units, activation, dy,
-                   b.parameter(self, "weight"), mask, dx)
+                   b.factor_parameter(self, "weight"), mask, dx)

@@ -44,7 +44,7 @@ class Multiply(Elementwise):
         for x, other in (s.inputs, s.inputs[::-1]):
             if x.needs_gradient:
                 dx, _, _ = b.new_gradient(x, s.layout, fuses=False)
-                b.call("multiply", b.size(x, s.layout), dy, b.value(other, s.layout), dx)
+                b.call("multiply", b.size(x, s.layout), dy, b.factor(other, s.layout), dx)
 
 
 class Concat(Layer):

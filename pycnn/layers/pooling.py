@@ -2,6 +2,7 @@
 
 from math import prod
 
+from .. import _kernels as K
 from ..shapes import per_axis, pool_output_shape, resolve_padding, window
 from .base import Layer, one_shape
 
@@ -34,7 +35,7 @@ class Pool(Layer):
         shape = one_shape(shapes, (2, 3, 4), "(C, L), (C, H, W) or (C, D, H, W)")
         return (shape[0], *self.geometry(shape)[0][1][4 - len(shape):])
 
-    def connections(self, shape):
+    def count_connections(self, shape):
         return prod(self.output_shape(shape)) * prod(self.geometry(shape)[0][2])
 
     def layout(self, b, s):
@@ -89,15 +90,34 @@ class AvgPool(Pool):
         super().__init__(kernel_size, stride, padding, ceil_mode, name)
         self.count_include_pad = bool(count_include_pad)
 
+    @property
+    def divisor(self):
+        return K.TAPS_AND_PADDING if self.count_include_pad else K.TAPS
+
     def forward(self, b, s):
         x, y = b.value(s.inputs[0], s.layout), b.new_value(s.output, s.layout)
-        b.call("avg_pool_forward", *self.geometry(s.inputs[0].shape), self.count_include_pad,
+        b.call("avg_pool_forward", *self.geometry(s.inputs[0].shape), self.divisor,
                b.planes(s.layout, s.output.channels), x, y)
 
     def backward(self, b, s, dy):
         dx, _, _ = b.new_gradient(s.inputs[0], s.layout, fuses=False)
-        b.call("avg_pool_backward", *self.geometry(s.inputs[0].shape), self.count_include_pad,
+        b.call("avg_pool_backward", *self.geometry(s.inputs[0].shape), self.divisor, b.second,
                b.planes(s.layout, s.output.channels), dy, dx)
+
+
+class SumPool(AvgPool):
+    """y = the sum of each window.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, ceil_mode
+        As in `MaxPool`.
+    """
+
+    divisor = K.ONE
+
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, name=None):
+        super().__init__(kernel_size, stride, padding, ceil_mode, name=name)
 
 
 class GlobalPool(Layer):
@@ -106,7 +126,7 @@ class GlobalPool(Layer):
     def output_shape(self, *shapes):
         return one_shape(shapes, (2, 3, 4), "(C, L), (C, H, W) or (C, D, H, W)")[:1]
 
-    def connections(self, shape):
+    def count_connections(self, shape):
         return prod(shape)
 
     def layout(self, b, s):
@@ -126,5 +146,5 @@ class GlobalMaxPool(GlobalPool):
 class GlobalAvgPool(GlobalPool):
     """y = the average of each map (Lin et al. 2014, arXiv:1312.4400)."""
 
-    count_include_pad = True
+    divisor = K.TAPS
     forward, backward = AvgPool.forward, AvgPool.backward

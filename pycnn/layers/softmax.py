@@ -13,6 +13,7 @@ class Softmax(Layer):
     """
 
     log = False
+    passes_curvature = False
 
     def output_shape(self, *shapes):
         return one_shape(shapes, range(1, 5), "1 to 4 axes")

@@ -8,9 +8,10 @@ from functools import partial
 
 from ..datasets import augment
 from ..optimizers import AdamW, Optimizer
-from .lenet5 import lenet5
+from .digit_bitmaps import digit_bitmaps
+from .lenet5 import c3_connections, lenet5, lenet5_images
 
-__all__ = ["MODELS", "Model", "Recipe", "lenet5"]
+__all__ = ["MODELS", "Model", "Recipe", "c3_connections", "digit_bitmaps", "lenet5", "lenet5_images"]
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from .geometry import conv_output_shape, conv_transpose_output_shape, pool_outpu
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    distance_loss,
     mean_squared_error,
     softmax_cross_entropy,
 )
@@ -53,4 +54,12 @@ from .pooling import (
     global_max_pool_forward,
     max_pool_backward,
     max_pool_forward,
+)
+from .subsampling import (
+    rbf_backward,
+    rbf_forward,
+    softmax_pool_backward,
+    softmax_pool_forward,
+    subsample_backward,
+    subsample_forward,
 )

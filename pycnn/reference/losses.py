@@ -78,3 +78,31 @@ def binary_cross_entropy_with_logits(scores, target):
     check_same_shape(scores, target)
     loss = (np.maximum(scores, 0) - scores * target + np.log1p(np.exp(-np.abs(scores)))).mean()
     return float(loss), (sigmoid(scores) - target) / scores.size
+
+
+def distance_loss(y, labels, margin=10.0):
+    """Mean over the samples of y[label] + log(exp(-margin) + sum_i exp(-y[i])) (LeCun et al. 1998, eq. 9).
+
+    Parameters
+    ----------
+    y : array (N, C)
+        Distances.
+    labels : integer array (N,)
+    margin : float
+        The paper's j.
+
+    Returns
+    -------
+    loss : float
+    dy : array (N, C)
+    """
+    rows = np.arange(len(y))
+    scores = np.concatenate([-y, np.full((len(y), 1), -margin, y.dtype)], axis=1)
+    most = scores.max(axis=1, keepdims=True)
+    powers = np.exp(scores - most)
+    total = powers.sum(axis=1, keepdims=True)
+    others = np.sort(powers, axis=1)[:, :-1].sum(axis=1)        # all but the greatest, which is 1
+    loss = (y[rows, labels] + most[:, 0]) + np.log1p(others)
+    dy = -powers[:, :-1] / total
+    dy[rows, labels] += 1
+    return float(loss.mean()), dy / len(y)
