@@ -4,6 +4,7 @@ import numpy as np
 
 import pycnn
 from pycnn import layers as L
+from pycnn import models
 
 from . import peers
 from .timing import interleaved, threads_set
@@ -47,29 +48,47 @@ def contenders(name, mode, batch, names, threads):
     rng = np.random.default_rng(0)
     x, y = rng.random((batch, *shape), dtype=np.float32), rng.integers(0, 10, batch)
     net = pycnn_network(description, shape)
-    models = {}
+    torch_models = {}
     if "torch" in names or "onnxruntime" in names:
         for channels_last in (False, True):
-            models[channels_last] = peers.torch_layers(description, channels_last)
-            copy_weights(net, models[channels_last])
+            torch_models[channels_last] = peers.torch_layers(description, channels_last)
+            copy_weights(net, torch_models[channels_last])
     if mode == "training":
         trainer = net.trainer("cross_entropy", pycnn.SGD(0.01, momentum=0.9))
         calls = {"pycnn": lambda: trainer.step([x], [y])[0, 0]}
         if "torch" in names:
-            calls["torch"] = peers.torch_training_step(models[False], x, y, False)
-            calls["torch channels_last"] = peers.torch_training_step(models[True], x, y, True)
+            calls["torch"] = peers.torch_training_step(torch_models[False], x, y, False)
+            calls["torch channels_last"] = peers.torch_training_step(torch_models[True], x, y, True)
         losses = {n: float(call().item()) for n, call in calls.items()}
         assert max(losses.values()) - min(losses.values()) < 1e-4, f"{name}: the losses differ: {losses}"
         return calls
     calls = {"pycnn": lambda: net.predict(x, batch_size=batch)}
     if "torch" in names:
-        calls["torch"] = peers.torch_inference(models[False], x, False)
-        calls["torch channels_last"] = peers.torch_inference(models[True], x, True)
-    if "onnxruntime" in names and models:
-        calls["onnxruntime"] = peers.onnx_inference(models[False], x, (batch, 10), threads)
+        calls["torch"] = peers.torch_inference(torch_models[False], x, False)
+        calls["torch channels_last"] = peers.torch_inference(torch_models[True], x, True)
+    if "onnxruntime" in names and torch_models:
+        calls["onnxruntime"] = peers.onnx_inference(torch_models[False], x, (batch, 10), threads)
     for n, call in calls.items():
         assert np.allclose(np.asarray(call()), calls["pycnn"](), atol=1e-4), f"{name}: {n} predicts something else"
     return calls
+
+
+def lenet5_steps():
+    """{name: training step} of the modern LeNet-5 at batch 64, whole and frozen but for its last layer, and of the published
+    one at batch 1 with SDLM."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 10, 64)
+    steps = {}
+    for name in ("whole", "frozen"):
+        net, x = models.lenet5(), rng.random((64, 1, 28, 28), dtype=np.float32)
+        for layer in ("C1", "C3", "C5", "F6") if name == "frozen" else ():
+            net[layer].trainable = False
+        trainer = net.trainer("cross_entropy", pycnn.SGD(0.0))
+        steps[name] = lambda trainer=trainer, x=x: trainer.step([x], [y])
+    x = models.lenet5_images(x[:1])
+    published = models.lenet5("1998").trainer("distance", pycnn.SDLM(0.0))
+    steps["1998"] = lambda: published.step([x], [y[:1]])
+    return steps
 
 
 def main(arguments):
@@ -91,4 +110,11 @@ def main(arguments):
                 print(text, flush=True)
                 rows.append({"network": name, "mode": mode, "batch": batch, "threads": threads, "images_per_second": speeds,
                              "best_peer": best, "ratio": speeds["pycnn"] / others[best] if best else None})
+            times = interleaved(lenet5_steps(), arguments.rounds, arguments.seconds)
+            gain = times["whole"] / times["frozen"]
+            print(f"LeNet-5, batch 64, frozen but for its last layer: {gain:.2f} times as fast as whole; "
+                  f"as published, batch 1: 4,000 steps in {4000 * times['1998']:.2f} s")
+            rows.append({"network": "lenet5 frozen", "batch": 64, "threads": threads, "ratio": gain})
+            rows.append({"network": "lenet5 1998", "batch": 1, "threads": threads,
+                         "seconds_of_4000_steps": 4000 * times["1998"]})
     return rows

@@ -13,6 +13,8 @@ SCRIPTS = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.p
 FILES = {
     "lenet5_digits.py": {"lenet5_digits.safetensors", "lenet5_digits.png"},
     "gradients.py": {"gradients.png"},
+    "lenet5.py": {"lenet5.png"},
+    "sharpness.py": {"sharpness.png"},
 }
 
 

@@ -170,7 +170,8 @@ def two_sources(**options):
     image = pycnn.Input((2, 12, 10), name="image")
     a = L.Conv(3, 3, activation="tanh", name="A")(image)
     b = L.AvgPool(2, name="B")(image)
-    sources = {a: dict(kernel_size=4, stride=2, connections=rng.random((4, 3)) < 0.6), b: dict(kernel_size=(3, 3), stride=(1, 1))}
+    sources = {a: dict(kernel_size=4, stride=2, connections=rng.random((4, 3)) < 0.6),
+               b: dict(kernel_size=(3, 3), stride=(1, 1))}
     h = L.Connect(4, sources, name="M", **options)
     return pycnn.Network(image, h, dtype="float64", seed=2), sources
 
@@ -230,7 +231,8 @@ def freezable():
 
 FREEZINGS = {
     "layer": (lambda net: setattr(net["C1"], "trainable", False), {"C1/weight": np.s_[:], "C1/bias": np.s_[:]}),
-    "map of a convolution": (lambda net: net["C1"].freeze(maps=[0, 4]), {"C1/weight": np.s_[[0, 4]], "C1/bias": np.s_[[0, 4]]}),
+    "map of a convolution": (lambda net: net["C1"].freeze(maps=[0, 4]),
+                             {"C1/weight": np.s_[[0, 4]], "C1/bias": np.s_[[0, 4]]}),
     "map of a table": (lambda net: net["C3"].freeze(maps=[1]), {"C3/weight": np.s_[2:5], "C3/bias": np.s_[[1]]}),
     "connection": (lambda net: net["C1"].freeze(connections=[(2, 1), (5, 0)]), {"C1/weight": np.s_[[2, 5], [1, 0]]}),
     "connection of a table": (lambda net: net["C3"].freeze(connections=[(1, 2)]), {"C3/weight": np.s_[4]}),
@@ -398,8 +400,7 @@ SECOND = {
 def test_second_derivatives_of_a_layer_are_those_of_finite_differences(kind, batch):
     shape, build = SECOND[kind]
     x = pycnn.Input(shape, name="x")
-    below = L.Add(name="below")(L.Multiply()(x, x), x) if len(shape) == 1 else L.Conv(shape[0], 1, name="below")(x)
-    below = L.Dense(shape[0], name="below")(x) if len(shape) == 1 else below
+    below = (L.Dense(shape[0], name="below") if len(shape) == 1 else L.Conv(shape[0], 1, name="below"))(x)
     net = pycnn.Network(x, build(below), dtype="float64", seed=3)
     rng = np.random.default_rng(0)
     for p in net.parameters.values():

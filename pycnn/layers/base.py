@@ -43,7 +43,8 @@ class Node:
 
 @dataclass
 class ParameterSpec:
-    """What a layer says of a parameter: its shape, how it starts, how many inputs and outputs each value joins, what can freeze."""
+    """What a layer says of a parameter: its shape, how it starts, how many inputs and outputs each value joins, and how
+    finely it can be frozen."""
 
     shape: tuple
     initializer: Callable | str
@@ -226,8 +227,8 @@ class Layer:
             self._flags_changed()
             return
         if not self._parameters:
-            raise ValueError(f"{label}: there are no maps to freeze or unfreeze; a layer has its parameters once a network is "
-                             f"made of it")
+            raise ValueError(f"{label}: there are no maps to freeze or unfreeze; a layer has its parameters once a network "
+                             f"is made of it")
         count = len(self.learning_maps())
         mask = np.zeros(count, bool)
         entries = []

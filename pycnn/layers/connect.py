@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ..connections import check_sources, checked_table
 from ..shapes import integer
 from . import activations
 from .base import Node
-from ..connections import check_sources, checked_table
 from .conv import Conv
 from .merge import Add
 from .pooling import SumPool

@@ -5,9 +5,10 @@ from math import prod
 import numpy as np
 
 from .. import _kernels as K
+from ..connections import check_sources, checked_table, connection_number, maps_of_connections
 from ..shapes import conv_output_shape, integer, per_axis, resolve_padding, window
 from .base import Layer, ParameterSpec, activation_code, one_shape
-from ..connections import check_sources, checked_table, connection_number, maps_of_connections
+from .dense import dense_backward, dense_forward
 
 FEW_CHANNELS = 4    # so few that a convolution reads them best as they come
 
@@ -122,8 +123,17 @@ class Conv(Layer):
             raise ValueError(f"map {target} does not read map {source}")
         return "weight", (target, source - group * per_group)
 
+    def is_dense(self, s):
+        """Whether the kernel covers the whole input, so that the convolution is a dense layer of its values."""
+        shape = s.inputs[0].shape
+        kernel, _, padding, dilation = self._axes(shape)
+        whole = kernel == shape[1:] and not any(map(any, padding)) and all(d == 1 or k == 1 for d, k in zip(dilation, kernel))
+        return whole and self.groups == 1 and self.connections is None and s.pool is None
+
     def layout(self, b, s):
-        return b.spatial_layout if self.connections is None else K.SAMPLES
+        if self.connections is not None:
+            return K.SAMPLES
+        return K.PLAIN if self.is_dense(s) else b.spatial_layout
 
     def input_layout(self, b, s):
         x = s.inputs[0]
@@ -153,6 +163,9 @@ class Conv(Layer):
         if self.connections is not None:
             self.forward_connected(b, s)
             return
+        if s.layout == K.PLAIN:
+            dense_forward(self, b, s)
+            return
         x_layout = self.input_layout(b, s)
         s.conv = conv = self.geometry(b, s.inputs[0].shape)
         x = b.value(s.inputs[0], x_layout)
@@ -167,6 +180,9 @@ class Conv(Layer):
     def backward(self, b, s, dy):
         if self.connections is not None:
             self.backward_connected(b, s, dy)
+            return
+        if s.layout == K.PLAIN:
+            dense_backward(self, b, s, dy)
             return
         x, conv = s.inputs[0], s.conv
         x_layout = self.input_layout(b, s)

@@ -1,5 +1,7 @@
 """The dense (fully connected) layer."""
 
+from math import prod
+
 from .. import _kernels as K
 from ..shapes import integer
 from .base import Layer, ParameterSpec, activation_code, one_shape
@@ -52,16 +54,25 @@ class Dense(Layer):
         return K.PLAIN
 
     def forward(self, b, s):
-        x, y = b.value(s.inputs[0], K.PLAIN), b.new_value(s.output, K.PLAIN)
-        b.call("dense_forward", b.batch, s.inputs[0].channels, self.units, s.activation, x,
-               b.parameter(self, "weight"), b.parameter(self, "bias"), y)
+        dense_forward(self, b, s)
 
     def backward(self, b, s, dy):
-        x = s.inputs[0]
-        if b.learns(self):
-            b.call("dense_backward_weights", b.batch, x.channels, self.units, b.accumulates(self), b.learning_maps(self), dy,
-                   b.factor(x, K.PLAIN), b.gradient(self, "weight"), b.gradient(self, "bias"))
-        if x.needs_gradient:
-            dx, activation, mask = b.new_gradient(x, K.PLAIN)
-            b.call("dense_backward_data", b.batch, x.channels, self.units, activation, dy,
-                   b.factor_parameter(self, "weight"), mask, dx)
+        dense_backward(self, b, s, dy)
+
+
+def dense_forward(layer, b, s):
+    """The kernels of y = f(W x + b), x being all values of a sample."""
+    x, y = b.value(s.inputs[0], K.PLAIN), b.new_value(s.output, K.PLAIN)
+    b.call("dense_forward", b.batch, prod(s.inputs[0].shape), s.output.channels, s.activation, x,
+           b.parameter(layer, "weight"), b.parameter(layer, "bias"), y)
+
+
+def dense_backward(layer, b, s, dy):
+    """The kernels of its gradients."""
+    x, inputs, units = s.inputs[0], prod(s.inputs[0].shape), s.output.channels
+    if b.learns(layer):
+        b.call("dense_backward_weights", b.batch, inputs, units, b.accumulates(layer), b.learning_maps(layer), dy,
+               b.factor(x, K.PLAIN), b.gradient(layer, "weight"), b.gradient(layer, "bias"))
+    if x.needs_gradient:
+        dx, activation, mask = b.new_gradient(x, K.PLAIN)
+        b.call("dense_backward_data", b.batch, inputs, units, activation, dy, b.factor_parameter(layer, "weight"), mask, dx)

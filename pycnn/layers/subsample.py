@@ -5,8 +5,8 @@ from math import prod
 import numpy as np
 
 from .. import _kernels as K
-from .base import Layer, ParameterSpec, activation_code
 from ..connections import check_sources, checked_table, connection_number, maps_of_connections
+from .base import ParameterSpec, activation_code
 from .pooling import Pool
 
 
