@@ -243,6 +243,7 @@ cdef class Program:
     cdef pycnn_step *steps
     cdef int64_t count, capacity
     cdef void **slots
+    cdef Py_ssize_t *least      # bytes that the array of a slot must have, negative where there may be none
     cdef Py_buffer *views
     cdef readonly int slot_count
     cdef bytearray scratch
@@ -254,7 +255,8 @@ cdef class Program:
         self.slot_count = slots
         self.slots = <void **>calloc(slots + 1, sizeof(void *))
         self.views = <Py_buffer *>calloc(slots + 1, sizeof(Py_buffer))
-        if self.slots is NULL or self.views is NULL:
+        self.least = <Py_ssize_t *>calloc(slots + 1, sizeof(Py_ssize_t))
+        if self.slots is NULL or self.views is NULL or self.least is NULL:
             raise MemoryError()
         self.scratch = bytearray()
 
@@ -265,17 +267,26 @@ cdef class Program:
         free(self.steps)
         free(self.slots)
         free(self.views)
+        free(self.least)
 
     def __len__(self):
         return self.count
 
     def slot(self, int i):
         """Address of the pointer to the i-th array of `run`."""
-        assert 0 <= i < self.slot_count
+        if not 0 <= i < self.slot_count:
+            raise IndexError(f"there is no slot {i}")
         return <uintptr_t>&self.slots[i]
+
+    def expect(self, int i, Py_ssize_t nbytes, bint optional=False):
+        """From now on `run` refuses an i-th array of fewer bytes, and None unless it is optional."""
+        self.slot(i)
+        self.least[i] = -nbytes if optional else nbytes
 
     def tasks(self, int64_t i):
         """Independent tasks of the i-th step."""
+        if not 0 <= i < self.count:
+            raise IndexError(f"there is no step {i}")
         return self.steps[i].tasks
 
     cdef pycnn_step *new_step(self) except NULL:
@@ -315,10 +326,15 @@ cdef class Program:
             for held in range(self.slot_count):
                 array = arrays[held]
                 if array is None:
+                    if self.least[held] > 0:
+                        raise ValueError(f"run: array {held} is missing")
                     continue
                 flags = PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if held in outputs else 0)
                 PyObject_GetBuffer(array, &self.views[held], flags)
                 self.slots[held] = self.views[held].buf
+                if self.views[held].len < abs(self.least[held]):
+                    raise ValueError(f"run: array {held} has {self.views[held].len} bytes, expects at least "
+                                     f"{abs(self.least[held])}")
             with nogil:
                 pycnn_run(self.steps + begin, end - begin, threads, memory, self.scratch_per_thread)
         finally:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from math import prod
 
-from .layers.base import activation_code
+from ._kernels import ACTIVATIONS
 from .optimizers import finite
+
+SIGMOID = (ACTIVATIONS.index("sigmoid"), 0.0)
 
 
 class Loss:
@@ -86,7 +88,7 @@ class BinaryCrossEntropyWithLogits(BinaryCrossEntropy):
     def call_second(self, b, shape, weight, y, target, h, result):
         n = b.batch * prod(shape)
         p = b.buffer(n)
-        b.call("activation_forward", activation_code("sigmoid"), n, y, p)
+        b.call("activation_forward", SIGMOID, n, y, p)
         call_sigmoid_slope(b, n, weight / n, p, h)
 
 
@@ -126,7 +128,7 @@ class DistanceLoss(Loss):
 def call_sigmoid_slope(b, n, factor, p, h):
     """h = factor p (1 - p)."""
     b.call("fill", n, factor, h)
-    b.call("activation_backward", activation_code("sigmoid"), n, h, p, h)
+    b.call("activation_backward", SIGMOID, n, h, p, h)
 
 
 LOSSES = {

@@ -516,6 +516,7 @@ class Plan:
             b.label = "update"
             self._call_optimizer(b, optimizer, clip)
         self._compile(b, slots["gradients"].stop)
+        self._expect_sizes(graph, losses, outputs, input_gradients, slots)
 
     @staticmethod
     def _scored_node(node, loss):
@@ -583,8 +584,28 @@ class Plan:
             getattr(self.program, kernel)(*map(resolve, arguments))
         self._steps = [(label, kernel, described_layouts(kernel, arguments)) for label, kernel, arguments in b.calls]
 
+    def _expect_sizes(self, graph, losses, outputs, input_gradients, slots):
+        """How large the arrays of `run` are at least. Of inputs that is one sample, since rows may choose among any number."""
+        real, n = self.kernels.real_size, self.batch
+        self._inputs, self._rows = slots["inputs"], slots["rows"]
+        for node, slot in zip(graph.inputs.values(), slots["inputs"]):
+            self.program.expect(slot, real * prod(node.shape))
+        self.program.expect(slots["rows"], 8 * n, optional=True)
+        for (name, (loss, _)), slot in zip(losses.items(), slots["targets"]):
+            shape = graph.outputs[name].shape
+            self.program.expect(slot, n * (8 * prod(shape[1:]) if loss.labels else real * prod(shape)))
+            if loss.labels:
+                self.program.expect(slots["class_weights"], real * shape[0], optional=True)
+        written = [graph.outputs[name] for name in outputs] + [graph.inputs[name] for name in input_gradients]
+        for node, slot in zip(written, [*slots["outputs"], *slots["gradients"]]):
+            self.program.expect(slot, n * real * prod(node.shape))
+
     def run(self, arrays):
         """Runs all steps on the caller's arrays, in the order of the slots; None for one that is not there."""
+        if len(arrays) > self._rows and arrays[self._rows] is None:
+            for i in self._inputs:
+                if arrays[i] is not None and len(arrays[i]) < self.batch:
+                    raise ValueError(f"input {i} has {len(arrays[i])} samples, the plan is one of {self.batch}")
         self._choice.run(self.program, config.get_num_threads(), arrays, self._written)
 
     def __str__(self):

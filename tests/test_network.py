@@ -1370,3 +1370,16 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
     with pytest.raises(ValueError, match="not a safetensors file"):
         pycnn.load(tmp_path / "net")
     assert not ran.exists()
+
+
+def test_a_gradient_that_overflows_under_a_finite_loss_changes_nothing_when_its_norm_is_limited():
+    x = pycnn.Input((2,), name="x")
+    net = pycnn.Network(x, L.Dense(1, name="a")(L.Dense(1, name="b")(x)))
+    net["a"].weight, net["b"].weight = 1e19, 1e-19
+    before = {name: value.copy() for name, value in net.parameters.items()}
+    xs, ys = np.full((1, 2), 1e10, np.float32), np.zeros((1, 1), np.float32)
+    trainer = net.trainer("mse", pycnn.SGD(0.1), clip_norm=1.0)
+    steps = trainer.optimizer.steps
+    results = trainer.step(net.check_inputs(xs), net.check_targets(ys, "mse"))
+    assert np.isfinite(results).all() and trainer.optimizer.steps == steps
+    assert all((net.parameters[name] == value).all() for name, value in before.items())

@@ -660,3 +660,23 @@ def test_denormal_numbers_are_flushed_inside_and_left_alone_outside(threads):
         threads(number)
         assert not net.predict(tiny, batch_size=None).any()
         assert (tiny * tiny > 0).all() and math.ldexp(1.0, -1070) / 2 > 0
+
+
+def test_a_plan_refuses_arrays_that_are_too_small():
+    image = pycnn.Input((1, 6, 6), name="image")
+    net = pycnn.Network(image, L.Conv(2, 3, name="C")(image))
+    plan = net.plan(4)
+    x, y = np.zeros((4, 1, 6, 6), np.float32), np.empty((4, 2, 4, 4), np.float32)
+    plan.run([x, None, None, y])
+    with pytest.raises(ValueError, match="input 0 has 3 samples, the plan is one of 4"):
+        plan.run([x[:3], None, None, y])
+    with pytest.raises(ValueError, match="run: array 0 has 48 bytes, expects at least 144"):
+        plan.run([np.zeros((4, 3), np.float32), None, None, y])
+    with pytest.raises(ValueError, match="run: array 3 has 384 bytes, expects at least 512"):
+        plan.run([x, None, None, y[:3]])
+    for arrays, missing in (([None, None, None, y], 0), ([x, None, None, None], 3)):
+        with pytest.raises(ValueError, match=f"array {missing} is missing"):
+            plan.run(arrays)
+    for i in (-1, 99):
+        with pytest.raises(IndexError, match="there is no step"):
+            plan.program.tasks(i)

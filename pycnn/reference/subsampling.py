@@ -34,11 +34,9 @@ def _spread(gradients, x_shape, kernel_size, stride):
     """Adds what each window ``(N, C, *out, taps)`` passes to its inputs, to dx ``(N, C, *S)``."""
     positions = np.arange(np.prod(x_shape[2:])).reshape(1, 1, *x_shape[2:])
     positions = _windows(positions, kernel_size, stride)[0, 0]
-    dx = np.zeros((*x_shape[:2], positions.max() + 1 if positions.size else 0), gradients.dtype)
+    dx = np.zeros((*x_shape[:2], np.prod(x_shape[2:])), gradients.dtype)
     np.add.at(dx, (slice(None), slice(None), positions), gradients)
-    full = np.zeros((*x_shape[:2], np.prod(x_shape[2:])), gradients.dtype)
-    full[:, :, : dx.shape[2]] = dx
-    return full.reshape(x_shape)
+    return dx.reshape(x_shape)
 
 
 def subsample_backward(dy, x, coefficient, kernel_size, stride=None):
