@@ -314,10 +314,10 @@ static int64_t conv_packed_size(const pycnn_conv *shape, pycnn_layout layout, py
 
 typedef struct { conv_pass pass; const real *w, *bias; real *packed; } conv_pack_args;
 
-/* The weights of `channels` target channels from `target` on, at each step of a reduction. A weight between groups is
-   zero; so is one of a channel beyond the last. */
-static void pack_tile(const conv_pass *c, channel_bundle bundle, const reduction *r, const real *w, int64_t target,
-                      int64_t width, real *packed)
+/* The weights of the target channels target + begin .. target + end - 1 of a tile, at each step of a reduction, one by
+   one. A weight between groups is zero; so is one of a channel beyond the last. */
+static void pack_lanes(const conv_pass *c, channel_bundle bundle, const reduction *r, const real *w, int64_t target,
+                       int64_t begin, int64_t end, int64_t width, real *packed)
 {
     const pycnn_conv *s = &c->shape;
     const int64_t *kernel = s->window.kernel, taps = kernel[0] * kernel[1] * kernel[2];
@@ -326,7 +326,7 @@ static void pack_tile(const conv_pass *c, channel_bundle bundle, const reduction
     const int64_t target_stride = c->backward ? taps : per_filter, source_stride = c->backward ? per_filter : taps;
     const int64_t filters = s->k / s->groups;
     const int64_t lanes = min64(width, c->targets - target);
-    for (int64_t lane = 0; lane < width; lane++) {
+    for (int64_t lane = begin; lane < end; lane++) {
         const int64_t ch = target + lane, group = lane < lanes ? ch / targets : 0;
         const int64_t first = group * sources - bundle.source;      /* of the group's source channels, in the bundle */
         const real *from = w + group * filters * per_filter + (ch - group * targets) * target_stride;
@@ -338,12 +338,53 @@ static void pack_tile(const conv_pass *c, channel_bundle bundle, const reduction
     }
 }
 
+/* The same for the V channels from `lane` on, of one group: rows of V channels are transposed in registers, and each
+   vector goes to the step that reads it. */
+static void pack_vectors(const conv_pass *c, const reduction *r, const real *w, int64_t target, int64_t lane,
+                         int64_t width, const int32_t *step_of, real *packed)
+{
+    const int64_t *kernel = c->shape.window.kernel, taps = kernel[0] * kernel[1] * kernel[2];
+    const int64_t per_filter = c->shape.c * taps, length = c->backward ? taps : per_filter;
+    const int64_t row = c->backward ? taps : per_filter;
+    if (!r->steps) return;
+    for (int64_t run = 0; run < (c->backward ? c->sources : 1); run++)
+        for (int64_t p = 0; p < length; p += V) {
+            if (row == 1) {     /* channels side by side */
+                vstore(packed + step_of[run] * width + lane, vload(w + run * per_filter + target + lane));
+                continue;
+            }
+            const int64_t n = min64(V, length - p);
+            const real *rows[V];
+            real vectors[V * V];
+            for (int64_t l = 0; l < V; l++) rows[l] = w + run * per_filter + (target + lane + l) * row + p;
+            rows_to_lanes(rows, n, vectors);
+            for (int64_t j = 0; j < n; j++) {
+                const int32_t step = step_of[run * length + p + j];
+                if (step >= 0) vstore(packed + step * width + lane, vload(vectors + j * V));
+            }
+        }
+}
+
+/* A whole tile. `step_of` is scratch for the step of each source channel and tap. */
+static void pack_tile(const conv_pass *c, channel_bundle bundle, const reduction *r, const real *w, int64_t target,
+                      int64_t width, int32_t *step_of, real *packed)
+{
+    const int64_t *kernel = c->shape.window.kernel, taps = kernel[0] * kernel[1] * kernel[2];
+    int64_t lane = 0;
+    if (c->shape.groups == 1 && width >= V) {
+        memset(step_of, -1, (size_t)(c->sources * taps) * sizeof *step_of);
+        for (int64_t i = 0; i < r->steps; i++) step_of[r->channel[i] * taps + r->tap[i]] = (int32_t)i;
+        for (; lane + V <= min64(width, c->targets - target); lane += V)
+            pack_vectors(c, r, w, target, lane, width, step_of, packed);
+    }
+    pack_lanes(c, bundle, r, w, target, lane, width, width, packed);
+}
+
 static void run_conv_pack(const void *args, int64_t begin, int64_t end, void *scratch)
 {
     const conv_pack_args *a = args;
     const conv_pass *c = &a->pass;
     const int64_t per_unit = channels_per_unit(c->layout);
-    (void)scratch;
     for (int64_t task = begin; task < end; task++) {
         const int64_t b = task / c->unit_tiles, tile = task % c->unit_tiles;
         const int64_t unit = part_begin(c->units, c->unit_tiles, tile);
@@ -354,7 +395,7 @@ static void run_conv_pack(const void *args, int64_t begin, int64_t end, void *sc
         real *packed = a->packed + c->bias_size + packed_bundle(c, b);
         for (int64_t i = 0; i < c->phases; i++) {
             const reduction *r = &phase[i].sum;
-            pack_tile(c, bundle, r, a->w, target, width, packed + unit * per_unit * r->steps);
+            pack_tile(c, bundle, r, a->w, target, width, scratch, packed + unit * per_unit * r->steps);
             packed += c->units * per_unit * r->steps;
         }
         for (int64_t l = 0; l < width; l++) {
@@ -371,9 +412,11 @@ static int conv_pack(pycnn_step *step, const pycnn_conv *shape, pycnn_layout lay
                      int backward, const void *w, const void *bias, void *packed)
 {
     conv_pack_args a = {.w = w, .bias = bias, .packed = packed};
+    const int64_t *kernel = shape->window.kernel, taps = kernel[0] * kernel[1] * kernel[2];
     int status = build_pass(&a.pass, shape, layout, source_layout, backward, NULL);
     if (status == PYCNN_OK)
-        status = PREPARE(step, run_conv_pack, a.pass.bundles * a.pass.unit_tiles, 0, a);
+        status = PREPARE(step, run_conv_pack, a.pass.bundles * a.pass.unit_tiles,
+                         (size_t)(a.pass.sources * taps) * sizeof(int32_t), a);
     if (status) release_pass(&a.pass);
     else step->release = release_conv_pack;
     return status;

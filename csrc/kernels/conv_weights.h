@@ -401,6 +401,28 @@ static void reduce_filter(const conv_reduce_args *a, int64_t k)
     put(a, a->db + k, results[0]);
 }
 
+/* The sums of a unit of V filters without groups, V channels and taps at a time: transposed, they are rows of dw. */
+static void reduce_rows(const conv_reduce_args *a, int64_t at, int64_t width, int64_t k0, int64_t lanes)
+{
+    const weights_pass *c = &a->pass;
+    const int64_t size = c->shape.c * c->taps;
+    for (int64_t p = 0; p < size; p += V) {
+        const int64_t n = min64(V, size - p);
+        real vectors[V * V], before[V * V], *rows[V];
+        const real *old[V];
+        for (int64_t l = 0; l < V; l++) old[l] = rows[l] = a->dw + (k0 + min64(l, lanes - 1)) * size + p;
+        for (int64_t j = 0; j < n; j++) {
+            const int64_t ch = (p + j) / c->taps, tap = (p + j) % c->taps;
+            sum_chunks(a, at + (tap * c->most_sources + ch) * width * V, 1, vectors + j * V);
+        }
+        if (a->accumulate) {
+            rows_to_lanes(old, n, before);
+            for (int64_t j = 0; j < n * V; j += V) vstore(vectors + j, vload(vectors + j) + vload(before + j));
+        }
+        lanes_to_rows(vectors, n, rows, lanes);
+    }
+}
+
 /* A task is a unit of V filters: each goes to its lane's filter, if the channel is of the filter's group. */
 static void reduce_unit(const conv_reduce_args *a, int64_t unit)
 {
@@ -416,7 +438,8 @@ static void reduce_unit(const conv_reduce_args *a, int64_t unit)
     const int64_t at = b * c->bundle_size + first * c->taps * c->most_sources * V + (in_bundle - first) * V;
     const int64_t lanes = min64(V, s->k - k0);
     real sums[V];
-    for (int64_t ch = 0; ch < bundle.sources; ch++)
+    if (s->groups == 1) reduce_rows(a, at, width, k0, lanes);
+    else for (int64_t ch = 0; ch < bundle.sources; ch++)
         for (int64_t tap = 0; tap < c->taps; tap++) {
             sum_chunks(a, at + (tap * c->most_sources + ch) * width * V, 1, sums);
             for (int64_t l = 0; l < lanes; l++) {
