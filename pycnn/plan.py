@@ -381,7 +381,8 @@ def choose_spatial_layout(nodes, kernels, batch, training):
             inputs = node.inputs[0].shape[0]
             weights = node.layer.parameters(node.inputs[0].shape)["weight"].shape
             work = prod(node.shape) * prod(weights[1:])
-            groups = min(lanes / (node.layer.filters / node.layer.groups), node.layer.groups)
+            depthwise = node.layer.groups == node.layer.filters == inputs
+            groups = 1 if depthwise else min(lanes / (node.layer.filters / node.layer.groups), node.layer.groups)
             passes = [waste(node.layer.filters) * max(1.0, groups)] * (2 if training else 1)
             if training and not isinstance(node.inputs[0].layer, InputLayer):
                 passes.append(waste(inputs) * max(1.0, groups))

@@ -7,6 +7,7 @@
  *                 A (broadcast)             B (vectors)               lanes of B and the target
  *     CHANNELS    source, I positions       weights, J units          V channels
  *     SAMPLES     weights, I units          source, J positions       V samples
+ *     depthwise   source, I positions       weights, one unit         V channels; A is a vector, not broadcast
  *
  * A task is one block of samples (or sample), a bundle of channels, a band of target rows, and perhaps a share of the
  * bundle's units. Where a tap reaches past the source, or the source is PLAIN, the task first copies the source rows of
@@ -29,7 +30,7 @@ typedef struct {
 typedef struct {
     pycnn_conv shape;
     pycnn_layout layout, source_layout;
-    int backward;
+    int backward, depthwise;
     int64_t blocks;                                 /* of samples */
     int64_t sources, targets;                       /* channels */
     int64_t source[3], target[3], source_size, target_size;
@@ -79,7 +80,8 @@ static int build_reduction(const conv_pass *c, const axis_phase axis[3], channel
     const int64_t *kernel = c->shape.window.kernel, pixel = c->pixel;
     const int by_samples = c->layout == PYCNN_SAMPLES;
     const int tight = c->source_layout == PYCNN_PLAIN;
-    const int along_row = by_samples ? axis[2].taps > 1 : tight && (axis[2].offset_step == 1 || channels == 1);
+    const int apart = by_samples || c->depthwise;       /* the lanes of source and target never meet */
+    const int along_row = apart ? axis[2].taps > 1 : tight && (axis[2].offset_step == 1 || channels == 1);
     int64_t end = 0, steps = taps * channels;
     if (steps > INT32_MAX) return PYCNN_TOO_LARGE;
     *r = (reduction){.runs = malloc((size_t)(steps + 1) * sizeof *r->runs),
@@ -89,7 +91,7 @@ static int build_reduction(const conv_pass *c, const axis_phase axis[3], channel
     if (!r->runs || !r->channel || !r->tap || !r->row) return PYCNN_NO_MEMORY;
     if (!steps) return PYCNN_OK;
 
-    if (by_samples)
+    if (apart)
         r->k_stride = along_row ? axis[2].offset_step * pixel : c->unit_stride;
     else
         r->k_stride = along_row && channels == 1 ? axis[2].offset_step : 1;
@@ -103,9 +105,9 @@ static int build_reduction(const conv_pass *c, const axis_phase axis[3], channel
     FOR_TAPS(0, d) FOR_TAPS(1, h) {
         AT(d, 0) AT(h, 1)
         if (td == 0) r->row[th] = (struct row_start){r->run_count, r->steps, end};
-        if (by_samples && along_row) {                  /* channels; a run over the taps of a row */
+        if (apart && along_row) {                  /* channels; a run over the taps of a row */
             for (int64_t ch = 0; ch < channels && !status; ch++) {
-                status = add_run(r, ch * c->unit_stride + OFFSET(axis[2].first_offset), &end, axis[2].taps, 1);
+                status = add_run(r, ch * c->unit_stride + OFFSET(axis[2].first_offset), &end, axis[2].taps, by_samples);
                 for (int64_t tw = 0; tw < axis[2].taps; tw++) add_step(r, ch, TAP(tap_of(&axis[2], tw).tap));
             }
         } else if (along_row) {                         /* a run over the taps of a row and their channels */
@@ -115,7 +117,7 @@ static int build_reduction(const conv_pass *c, const axis_phase axis[3], channel
         } else FOR_TAPS(2, w) {                         /* taps of a row; runs over channels */
             AT(w, 2)
             const int64_t offset = OFFSET(w.offset), first = bundle.source % V;
-            if (by_samples || tight) {
+            if (apart || tight) {
                 status = add_run(r, offset, &end, channels, by_samples);
                 for (int64_t ch = 0; ch < channels; ch++) add_step(r, ch, TAP(w.tap));
                 continue;
@@ -152,7 +154,9 @@ static void release_pass(conv_pass *c)
 
 INLINE channel_bundle pass_bundle(const conv_pass *c, int64_t b)
 {
-    return bundle_of(c->layout, c->targets, c->sources, c->shape.groups, b);
+    channel_bundle bundle = bundle_of(c->layout, c->targets, c->sources, c->shape.groups, b);
+    if (c->depthwise) bundle.sources = 1;
+    return bundle;
 }
 
 /* The phases of bundle b. */
@@ -204,7 +208,7 @@ static int build_pass(conv_pass *c, const pycnn_conv *shape, pycnn_layout layout
     const int by_samples = layout == PYCNN_SAMPLES;
     const pycnn_conv simplified = conv_simplified(*shape);
     *c = (conv_pass){.shape = pool ? *shape : simplified, .layout = layout, .source_layout = source_layout,
-                     .backward = backward};
+                     .backward = backward, .depthwise = is_depthwise(shape, layout, source_layout)};
     const pycnn_window *w = &c->shape.window;
     c->blocks = by_samples ? ceil_div(c->shape.n, V) : c->shape.n;
     c->sources = backward ? c->shape.k : c->shape.c;
@@ -331,7 +335,7 @@ static void pack_lanes(const conv_pass *c, channel_bundle bundle, const reductio
         const int64_t first = group * sources - bundle.source;      /* of the group's source channels, in the bundle */
         const real *from = w + group * filters * per_filter + (ch - group * targets) * target_stride;
         for (int64_t i = 0; i < r->steps; i++) {
-            const int64_t source = r->channel[i] - first;
+            const int64_t source = c->depthwise ? 0 : r->channel[i] - first;
             const int connected = lane < lanes && source >= 0 && source < sources;
             packed[i * width + lane] = connected ? from[source * source_stride + r->tap[i]] : 0;
         }
@@ -543,7 +547,7 @@ static void conv_rows(const conv_args *a, const conv_phase *phase, int64_t depth
                     brgemm(units, positions, &g);
                 } else {
                     g.b = row_weights, g.a = source_row + q * step;
-                    brgemm(positions, units, &g);
+                    (c->depthwise ? brgemm_lanewise : brgemm)(positions, units, &g);
                 }
             }
         }

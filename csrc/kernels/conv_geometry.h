@@ -98,6 +98,14 @@ typedef struct {
     int64_t source, sources;            /* first source channel, and how many */
 } channel_bundle;
 
+/* Whether each lane of a vector of targets reads the same lane of a vector of sources: a filter to a channel, in CHANNELS on both
+   sides. A bundle is then a vector, and all its lanes count as one source channel. */
+INLINE int is_depthwise(const pycnn_conv *c, pycnn_layout layout, pycnn_layout source_layout)
+{
+    return layout == PYCNN_CHANNELS && source_layout == PYCNN_CHANNELS && c->groups > 1 && c->groups == c->c
+        && c->groups == c->k;
+}
+
 INLINE int64_t channels_per_unit(pycnn_layout layout) { return layout == PYCNN_CHANNELS ? V : 1; }
 
 INLINE int whole_groups(pycnn_layout layout, int64_t channels, int64_t groups)
