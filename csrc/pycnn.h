@@ -59,6 +59,7 @@ typedef struct {
 typedef struct {
     pycnn_window window;
     int64_t n, c, k, groups;
+    int direct;             /* 1: only the sum over taps, no algorithm that rounds otherwise */
 } pycnn_conv;
 
 /* Map `map` reads map `source` below. */
@@ -107,6 +108,8 @@ typedef struct {
     /* w (K, C/groups, kernel) and bias (K) or NULL -> packed. */
     int (*conv_pack)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout, int backward,
                      const void *w, const void *bias, void *packed);
+    /* Whether conv_forward takes that pool. */
+    int (*conv_fuses_pool)(const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout, const pycnn_window *pool);
     /* y = f(b + w * x). `layout` is that of y; x has the same, or, with CHANNELS and one group, is PLAIN. With pool, y is the maximum of f over the
        windows of pool and indices as in max_pool_forward. */
     int (*conv_forward)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout,

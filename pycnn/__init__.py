@@ -21,7 +21,7 @@ from . import (
     reference,
     training,
 )
-from .config import get_num_threads, set_num_threads, show_config
+from .config import get_num_threads, get_winograd, set_num_threads, set_winograd, show_config
 from .graph import Input
 from .layers import Layer
 from .network import Network, load
@@ -35,6 +35,6 @@ __version__ = config.version()
 
 __all__ = [
     "Adam", "AdamW", "Input", "Layer", "Network", "RMSprop", "SDLM", "SGD", "callbacks", "datasets", "functional",
-    "get_num_threads", "initializers", "layers", "load", "losses", "models", "optimizers", "reference", "set_num_threads",
-    "show_config", "training",
+    "get_num_threads", "get_winograd", "initializers", "layers", "load", "losses", "models", "optimizers", "reference",
+    "set_num_threads", "set_winograd", "show_config", "training",
 ]

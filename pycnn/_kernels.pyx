@@ -36,6 +36,7 @@ cdef extern from "pycnn.h" nogil:
     ctypedef struct pycnn_conv:
         pycnn_window window
         int64_t n, c, k, groups
+        int direct
     ctypedef struct pycnn_connection:
         int64_t map, source
     ctypedef struct pycnn_connections:
@@ -61,6 +62,7 @@ cdef extern from "pycnn.h" nogil:
         int reorder(pycnn_step *, pycnn_layout, pycnn_layout, int, int64_t, int64_t, int64_t, void *, void *)
         int64_t conv_packed_size(pycnn_conv *, pycnn_layout, pycnn_layout, int)
         int conv_pack(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, int, void *, void *, void *)
+        int conv_fuses_pool(pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_window *)
         int conv_forward(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_activation, pycnn_window *,
                          void *, void *, void *, void *)
         int conv_backward_data(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_activation, pycnn_activation,
@@ -169,10 +171,11 @@ cdef pycnn_window to_window(w):
 
 
 cdef pycnn_conv to_conv(conv):
-    """From (n, c, k, groups, window)."""
+    """From (n, c, k, groups, window, direct)."""
     cdef pycnn_conv c
     c.n, c.c, c.k, c.groups = conv[:4]
     c.window = to_window(conv[4])
+    c.direct = conv[5]
     return c
 
 
@@ -206,6 +209,12 @@ cdef class Kernels:
     def conv_packed_size(self, conv, pycnn_layout layout, pycnn_layout x_layout, bint backward):
         cdef pycnn_conv c = to_conv(conv)
         return check_size(self.table.conv_packed_size(&c, layout, x_layout, backward))
+
+    def conv_fuses_pool(self, conv, pycnn_layout layout, pycnn_layout x_layout, pool):
+        """Whether `conv_forward` takes that window of pooling."""
+        cdef pycnn_conv c = to_conv(conv)
+        cdef pycnn_window w = to_window(pool)
+        return bool(self.table.conv_fuses_pool(&c, layout, x_layout, &w))
 
     def conv_partial_size(self, conv, pycnn_layout layout, pycnn_layout x_layout):
         cdef pycnn_conv c = to_conv(conv)

@@ -230,7 +230,7 @@ class Network:
 
     def _plan(self, key, make):
         """The plan of that key, made where it is not kept."""
-        key = (*key, self.storage.version)
+        key = (*key, self.storage.version, config.get_winograd())
         if key not in self._plans:
             while len(self._plans) >= PLANS_KEPT:
                 self._plans.popitem(last=False)

@@ -307,7 +307,7 @@ static int64_t packed_bundle(const conv_pass *c, int64_t b)
     return width * steps_of_phases(c->phase, b * c->phases);
 }
 
-static int64_t conv_packed_size(const pycnn_conv *shape, pycnn_layout layout, pycnn_layout source_layout, int backward)
+static int64_t direct_packed_size(const pycnn_conv *shape, pycnn_layout layout, pycnn_layout source_layout, int backward)
 {
     conv_pass c;
     int64_t size = build_pass(&c, shape, layout, source_layout, backward, NULL);
@@ -412,7 +412,7 @@ static void run_conv_pack(const void *args, int64_t begin, int64_t end, void *sc
 
 static void release_conv_pack(void *args) { release_pass(&((conv_pack_args *)args)->pass); }
 
-static int conv_pack(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout source_layout,
+static int direct_pack(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout source_layout,
                      int backward, const void *w, const void *bias, void *packed)
 {
     conv_pack_args a = {.w = w, .bias = bias, .packed = packed};
@@ -686,7 +686,7 @@ static int prepare_conv(pycnn_step *step, conv_args *a, const pycnn_conv *shape,
     return status;
 }
 
-static int conv_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
+static int direct_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
                         pycnn_activation activation, const pycnn_window *pool,
                         const void *x, const void *packed, void *y, void *indices)
 {
@@ -694,7 +694,7 @@ static int conv_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_layout 
     return prepare_conv(step, &a, shape, layout, x_layout, 0, pool);
 }
 
-static int conv_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout,
+static int direct_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout,
                               pycnn_activation forward, pycnn_activation backward,
                               const void *dy, const void *packed, const void *x, void *dx)
 {

@@ -9,6 +9,8 @@
 #include "conv_geometry.h"
 #include "conv.h"
 #include "conv_weights.h"
+#include "winograd.h"
+#include "conv_algorithms.h"
 #include "dense.h"
 #include "connected.h"
 #include "scale_maps.h"
@@ -26,6 +28,7 @@ const pycnn_kernels PYCNN_VARIANT = {
     .reorder = reorder,
     .conv_packed_size = conv_packed_size,
     .conv_pack = conv_pack,
+    .conv_fuses_pool = conv_fuses_pool,
     .conv_forward = conv_forward,
     .conv_backward_data = conv_backward_data,
     .conv_partial_size = conv_partial_size,

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from .. import shapes
+from .. import config, shapes
 from .._kernels import CHANNELS, PLAIN, SAMPLES
 from . import programs
 
@@ -22,6 +22,7 @@ class _Convolution(NamedTuple):
     stride: tuple
     dilation: tuple
     before: tuple
+    direct: bool
 
     @property
     def x_shape(self):
@@ -38,7 +39,7 @@ class _Convolution(NamedTuple):
     @property
     def descriptor(self):
         """As ``_kernels`` takes it."""
-        return (self.n, self.c, self.k, self.groups, shapes.window(*self[4:]))
+        return (self.n, self.c, self.k, self.groups, shapes.window(*self[4:10]), self.direct)
 
 
 def _check_groups(x_shape, w_shape, groups, what):
@@ -63,7 +64,8 @@ def _convolution(x_shape, w_shape, stride, padding, dilation, groups):
     padding = shapes.resolve_padding(padding, size, kernel, stride, dilation)
     out = shapes.conv_output_shape(size, kernel, stride, padding, dilation)
     before = tuple(b for b, _ in padding)
-    conv = _Convolution(n, c, k, groups, tuple(size), out, tuple(kernel), stride, dilation, before)
+    conv = _Convolution(n, c, k, groups, tuple(size), out, tuple(kernel), stride, dilation, before,
+                        not config.get_winograd())
     shapes.check_size(conv.y_shape, "the output")
     return conv
 
@@ -78,7 +80,8 @@ def _transposed_convolution(x_shape, w_shape, stride, padding, output_padding, d
     stride, dilation = shapes.per_axis(stride, rank, "stride"), shapes.per_axis(dilation, rank, "dilation")
     out = shapes.conv_transpose_output_shape(size, kernel, stride, padding, dilation, output_padding)
     before = tuple(b for b, _ in shapes.transposed_padding(padding, size, kernel, stride, dilation, output_padding))
-    conv = _Convolution(n, k_group * groups, c, groups, out, tuple(size), tuple(kernel), stride, dilation, before)
+    conv = _Convolution(n, k_group * groups, c, groups, out, tuple(size), tuple(kernel), stride, dilation, before,
+                        not config.get_winograd())
     shapes.check_size(conv.x_shape, "the output")
     return conv
 

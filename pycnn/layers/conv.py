@@ -5,6 +5,7 @@ from math import prod
 import numpy as np
 
 from .. import _kernels as K
+from .. import config
 from ..connections import check_sources, checked_table, connection_number, maps_of_connections
 from ..shapes import conv_output_shape, integer, per_axis, resolve_padding, window
 from .base import Layer, ParameterSpec, activation_code, one_shape
@@ -100,11 +101,11 @@ class Conv(Layer):
         return positions * (pairs * taps + self.filters * self.has_bias)
 
     def geometry(self, b, shape):
-        """The convolution as kernels know it: (n, c, k, groups, window)."""
+        """The convolution as kernels know it: (n, c, k, groups, window, direct). Second derivatives may not round below zero."""
         kernel, stride, padding, dilation = self._axes(shape)
         w = window(shape[1:], conv_output_shape(shape[1:], kernel, stride, padding, dilation), kernel, stride, dilation,
                    [before for before, _ in padding])
-        return (b.batch, shape[0], self.filters, self.groups, w)
+        return (b.batch, shape[0], self.filters, self.groups, w, b.second or not config.get_winograd())
 
     def of_maps(self, kind, learns):
         if self.connections is None or kind == "bias":
@@ -175,7 +176,12 @@ class Conv(Layer):
         if s.pool:
             s.pool_window = pool = s.pool.geometry((self.filters, *conv[4][1][4 - len(s.inputs[0].shape):]))[0]
             s.indices = indices = b.buffer(b.size(s.output, s.layout)) if b.training else None
-        b.call("conv_forward", conv, s.layout, x_layout, s.activation, pool, x, packed, y, indices)
+        if pool is None or b.kernels.conv_fuses_pool(conv, s.layout, x_layout, pool):
+            b.call("conv_forward", conv, s.layout, x_layout, s.activation, pool, x, packed, y, indices)
+            return
+        full = b.buffer(b.tensor_size(s.layout, self.filters, prod(conv[4][1])))
+        b.call("conv_forward", conv, s.layout, x_layout, s.activation, None, x, packed, full, None)
+        b.call("max_pool_forward", pool, b.planes(s.layout, self.filters), full, y, indices)
 
     def backward(self, b, s, dy):
         if self.connections is not None:
