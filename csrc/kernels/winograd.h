@@ -12,7 +12,8 @@
  *     M[p][t][k] = sum over c of U[p][t][c] W[p][c][k]        t tiles, A = U (broadcast), B = W, lanes are V targets
  *
  * A task is a block of tiles and perhaps a share of the targets. It transforms its sources into U, and then, for each tile of
- * targets, multiplies into M and transforms M into the target: U and M stay in the caches, W streams. With dilation the positions
+ * targets, multiplies into M and transforms M into the target: U and M stay in the caches, W streams. Where there are
+ * few blocks and many weights, W is made on the way from the taps, which are a quarter as many. With dilation the positions
  * of equal remainder are a convolution without. Backward_data is the same with the taps reversed, as in conv.h. */
 
 #define WINOGRAD_POINTS 6
@@ -275,6 +276,17 @@ static winograd_values winograd_tile_values(const winograd_axis axis[2], const r
     return (winograd_values){copy, columns * V, V};
 }
 
+/* Asks for a tile of vectors. */
+INLINE void winograd_fetch(const real *at, int64_t row, int64_t column, int64_t rows, int64_t columns, const int write)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            if (write) __builtin_prefetch(at + i * row + j * column, 1);
+            else __builtin_prefetch(at + i * row + j * column);
+}
+
+#define WINOGRAD_AHEAD 2        /* tiles from the one at work to the one whose memory is asked for */
+
 /* ---- the pass as prepared ------------------------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -285,14 +297,23 @@ typedef struct {
     int64_t units, unit_tiles;              /* vectors of targets, and into how many register tiles they go */
     int64_t tiles, blocks, block, tile_rows;    /* tiles; tasks along them; most tiles of a task; of a register tile */
     int64_t splits;                         /* tasks along the targets */
-    int64_t u_row, u_point, m_point;        /* strides of U and M, in reals */
+    int64_t u_row, u_point, m_point, w_point;   /* strides of U, M and W, in reals */
+    int late;                               /* tasks transform their weights, `run` sources at a time */
+    int64_t run;
     int64_t bias_size;
 } winograd_pass;
 
 #define WINOGRAD_BLOCK_BYTES (640 * 1024)   /* of U in the second-level cache, where a block of FEWEST_TILES allows it */
-#define WINOGRAD_FEWEST_TILES 32            /* of a block: each weight that streams by is used as often */
-#define WINOGRAD_MOST_TILES 64
-#define WINOGRAD_FEWEST_TASKS 8
+#define WINOGRAD_FEWEST_TILES 32            /* of a block: each weight that streams by is used as often, */
+#define WINOGRAD_MOST_TILES 64              /* more often where weights come from far */
+#define WINOGRAD_FAR_BYTES (2 * 1024 * 1024)
+#define WINOGRAD_FEWEST_TASKS 4
+#define WINOGRAD_LATE_BLOCKS 4              /* of tiles, for which it takes less time to make W again than to store it, */
+#define WINOGRAD_LATE_BYTES (16 * 1024 * 1024)  /* if W is as large */
+#define WINOGRAD_WEIGHT_BYTES (384 * 1024)  /* of W in the second-level cache, where tasks make it */
+
+/* The points of a tile are an odd number of vectors apart, so that they do not fall on the same few lines of a cache. */
+INLINE int64_t odd_vectors(int64_t reals) { return (reals / V | 1) * V; }
 
 static winograd_pass build_winograd(const pycnn_conv *shape, int backward)
 {
@@ -305,39 +326,47 @@ static winograd_pass build_winograd(const pycnn_conv *shape, int backward)
     c.bias_size = c.units * V;
     c.tiles = shape->n * winograd_tiles_of_sample(c.axis);
 
-    /* Rows of U begin a vector apart from a power of two, and its points an odd number of vectors. */
     c.u_row = round_up(c.sources, V) + V;
     const int64_t tile_bytes = c.points * c.u_row * (int64_t)sizeof(real);
-    const int64_t wanted = max64(WINOGRAD_FEWEST_TILES, min64(WINOGRAD_MOST_TILES, WINOGRAD_BLOCK_BYTES / tile_bytes));
+    const int64_t weight_bytes = c.points * c.sources * c.units * V * (int64_t)sizeof(real);
+    const int64_t near = min64(WINOGRAD_MOST_TILES, WINOGRAD_BLOCK_BYTES / tile_bytes);
+    const int64_t wanted = weight_bytes > WINOGRAD_FAR_BYTES ? WINOGRAD_MOST_TILES : max64(WINOGRAD_FEWEST_TILES, near);
     c.blocks = ceil_div(c.tiles, wanted);
-    if (c.blocks > 1 && c.blocks < 2 * WINOGRAD_FEWEST_TASKS) c.blocks = round_up(c.blocks, 2);
+    if (c.blocks > 1 && c.blocks < 4 * WINOGRAD_FEWEST_TASKS) c.blocks = round_up(c.blocks, 2);
     c.block = ceil_div(c.tiles, c.blocks);
     const brgemm_cut cut = brgemm_choose_cut(c.block, c.units, c.sources);
     c.unit_tiles = cut.j_parts;
     c.tile_rows = ceil_div(c.block, cut.i_parts);
     c.splits = min64(c.unit_tiles, ceil_div(WINOGRAD_FEWEST_TASKS, c.blocks));
-    c.u_point = c.block * c.u_row + V;
-    if (c.u_point / V % 2 == 0) c.u_point += V;
-    c.m_point = (c.block * ceil_div(c.units, c.unit_tiles) | 1) * V;
+    c.u_point = odd_vectors(c.block * c.u_row);
+    c.m_point = odd_vectors(c.block * ceil_div(c.units, c.unit_tiles) * V);
+    const int64_t tile_width = ceil_div(c.units, c.unit_tiles) * V;
+    c.late = c.blocks <= WINOGRAD_LATE_BLOCKS && weight_bytes > WINOGRAD_LATE_BYTES;
+    c.run = c.sources;
+    if (c.late) c.run = min64(c.sources, max64(V, WINOGRAD_WEIGHT_BYTES / (c.points * tile_width * (int64_t)sizeof(real))));
+    c.w_point = odd_vectors(c.run * tile_width);
     return c;
 }
 
-/* ---- packed weights: bias, then [tile of units][point][source][unit of the tile][V] --------------------------------------- */
+/* ---- packed weights ------------------------------------------------------------------------------------------------------ */
 
+/* Bias, then W as [tile of units][point][source][unit of the tile][V], or, where tasks transform their weights themselves, the
+   taps as [unit][source][tap][V]. */
 static int64_t winograd_packed_size(const pycnn_conv *shape, int backward)
 {
     const winograd_pass c = build_winograd(shape, backward);
-    return c.bias_size + c.points * c.sources * c.units * V;
+    const int64_t taps = c.axis[0].taps * c.axis[1].taps;
+    return c.bias_size + (c.late ? c.units * c.sources * taps * V : c.unit_tiles * c.points * c.w_point);
 }
 
 typedef struct { winograd_pass pass; const real *w, *bias; real *packed; } winograd_pack_args;
 
 #define WINOGRAD_PACK_SOURCES 16        /* source channels of a task */
 
-/* The taps of `count` source channels from `source` on, for the V targets from `target` on: [source][tap][V]. */
-static void winograd_taps(const winograd_pass *c, const real *w, int64_t target, int64_t source, int64_t count, real *taps)
+/* The taps of `count` source channels from `source` on, for the V targets of a unit: [source][tap][V]. */
+static void winograd_taps(const winograd_pass *c, const real *w, int64_t unit, int64_t source, int64_t count, real *taps)
 {
-    const int64_t per_pair = c->axis[0].taps * c->axis[1].taps, per_filter = c->shape.c * per_pair;
+    const int64_t per_pair = c->axis[0].taps * c->axis[1].taps, per_filter = c->shape.c * per_pair, target = unit * V;
     const int64_t lanes = min64(V, c->targets - target), runs = c->backward ? count : 1, length = count / runs * per_pair;
     for (int64_t run = 0; run < runs; run++) {
         const real *rows[V];
@@ -350,31 +379,37 @@ static void winograd_taps(const winograd_pass *c, const real *w, int64_t target,
     if (lanes < V) clear_lanes(taps, count * per_pair, lanes);
 }
 
+/* Taps [source][tap][V] of `count` sources -> a unit's part of W, rows of `width` reals. */
+static void winograd_weights(const winograd_pass *c, const real *taps, int64_t count, int64_t width, real *w)
+{
+    const int64_t rows = c->axis[0].taps, columns = c->axis[1].taps, per_pair = rows * columns;
+    const int64_t first = c->backward ? (per_pair - 1) * V : 0, step = c->backward ? -V : V;
+    for (int64_t s = 0; s < count; s++, taps += per_pair * V) {
+        winograd_fetch(taps + WINOGRAD_AHEAD * per_pair * V, columns * V, V, rows, columns, 0);
+        transform_values(rows, columns, 1, taps + first, columns * step, step, w + s * width, c->w_point);
+    }
+}
+
 static void run_winograd_pack(const void *args, int64_t begin, int64_t end, void *scratch)
 {
     const winograd_pack_args *a = args;
     const winograd_pass *c = &a->pass;
-    const int64_t rows = c->axis[0].taps, columns = c->axis[1].taps, per_pair = rows * columns;
-    const int64_t shares = ceil_div(c->sources, WINOGRAD_PACK_SOURCES);
-    real *taps = scratch;
+    const int64_t per_pair = c->axis[0].taps * c->axis[1].taps;
+    real *packed = a->packed + c->bias_size;
     for (int64_t task = begin; task < end; task++) {
-        const int64_t tile = task / shares, source = task % shares * WINOGRAD_PACK_SOURCES;
-        const int64_t count = min64(WINOGRAD_PACK_SOURCES, c->sources - source);
-        const int64_t first = part_begin(c->units, c->unit_tiles, tile);
-        const int64_t width = (part_begin(c->units, c->unit_tiles, tile + 1) - first) * V;
-        real *packed = a->packed + c->bias_size + first * V * c->points * c->sources;
-        for (int64_t lane = 0; lane < width; lane += V) {
-            winograd_taps(c, a->w, first * V + lane, source, count, taps);
-            for (int64_t s = 0; s < count; s++) {
-                real *to = packed + (source + s) * width + lane, *from = taps + s * per_pair * V;
-                if (c->backward)
-                    transform_values(rows, columns, 1, from + (per_pair - 1) * V, -columns * V, -V, to, c->sources * width);
-                else transform_values(rows, columns, 1, from, columns * V, V, to, c->sources * width);
+        const int64_t source = task * WINOGRAD_PACK_SOURCES, count = min64(WINOGRAD_PACK_SOURCES, c->sources - source);
+        for (int64_t tile = 0; tile < c->unit_tiles; tile++) {
+            const int64_t first = part_begin(c->units, c->unit_tiles, tile), last = part_begin(c->units, c->unit_tiles, tile + 1);
+            const int64_t width = (last - first) * V;
+            for (int64_t unit = first; unit < last; unit++) {
+                real *taps = c->late ? packed + (unit * c->sources + source) * per_pair * V : scratch;
+                winograd_taps(c, a->w, unit, source, count, taps);
+                if (!c->late)
+                    winograd_weights(c, taps, count, width,
+                                     packed + tile * c->points * c->w_point + source * width + (unit - first) * V);
             }
-            if (source) continue;
-            for (int64_t l = first * V + lane; l < first * V + lane + V; l++)
-                a->packed[l] = a->bias && l < c->targets ? a->bias[l] : 0;
         }
+        for (int64_t l = 0; l < c->bias_size && !source; l++) a->packed[l] = a->bias && l < c->targets ? a->bias[l] : 0;
     }
 }
 
@@ -383,7 +418,7 @@ static int winograd_pack(pycnn_step *step, const pycnn_conv *shape, int backward
 {
     const winograd_pack_args a = {.pass = build_winograd(shape, backward), .w = w, .bias = bias, .packed = packed};
     const winograd_pass *c = &a.pass;
-    return PREPARE(step, run_winograd_pack, c->unit_tiles * ceil_div(c->sources, WINOGRAD_PACK_SOURCES),
+    return PREPARE(step, run_winograd_pack, ceil_div(c->sources, WINOGRAD_PACK_SOURCES),
                    (size_t)(WINOGRAD_PACK_SOURCES * c->axis[0].taps * c->axis[1].taps * V) * sizeof(real), a);
 }
 
@@ -410,20 +445,24 @@ INLINE int winograd_fuses_pool(const pycnn_conv *shape, const pycnn_window *pool
     return pool->kernel[0] == 1 && pool->in[0] == 1;
 }
 
-static void winograd_sources(const winograd_args *a, int64_t begin, int64_t end, real *u)
+static void winograd_sources(const winograd_args *a, const winograd_tile *tiles, int64_t count, real *u)
 {
     const winograd_pass *c = &a->pass;
     const winograd_axis *axis = c->axis;
     const int64_t plane = axis[0].source * axis[1].source * V, vectors = ceil_div(c->sources, V);
     real copy[WINOGRAD_MOST * WINOGRAD_MOST * V];
+    const int64_t row = axis[0].dilation * axis[1].source * V, column = axis[1].dilation * V;
     for (int64_t v = 0; v < vectors; v++)
-        for (int64_t t = begin; t < end; t++) {
-            const winograd_tile tile = winograd_tile_of(axis, t);
-            const winograd_values x = winograd_tile_values(axis, a->source + (tile.sample * vectors + v) * plane, axis[0].source,
-                                                           axis[1].source, tile.row.source, tile.column.source,
-                                                           axis[0].points, axis[1].points, copy);
-            transform_source(axis[0].points, axis[1].points, x.at, x.row, x.column,
-                             u + (t - begin) * c->u_row + v * V, c->u_point);
+        for (int64_t t = 0; t < count; t++) {
+            const winograd_tile *tile = &tiles[t], *next = &tiles[min64(t + WINOGRAD_AHEAD, count - 1)];
+            /* The part that the tiles before it in its row and column do not share. */
+            winograd_fetch(a->source + (next->sample * vectors + v) * plane
+                               + ((next->row.target + axis[0].dilation) * axis[1].source + next->column.target) * V + column,
+                           row, column, axis[0].outputs, axis[1].outputs, 0);
+            const winograd_values x = winograd_tile_values(axis, a->source + (tile->sample * vectors + v) * plane,
+                                                           axis[0].source, axis[1].source, tile->row.source,
+                                                           tile->column.source, axis[0].points, axis[1].points, copy);
+            transform_source(axis[0].points, axis[1].points, x.at, x.row, x.column, u + t * c->u_row + v * V, c->u_point);
         }
 }
 
@@ -454,47 +493,78 @@ static void winograd_target(const winograd_args *a, const winograd_tile *tile, i
     const int64_t plane = (tile->sample * c->units + unit) * axis[0].target * axis[1].target * V;
     const int64_t row_step = axis[0].dilation * axis[1].target * V, step = axis[1].dilation * V;
     const int64_t first = plane + (tile->row.target * axis[1].target + tile->column.target) * V;
+    const int plain = a->forward.kind == PYCNN_IDENTITY && !a->activated;
     const vec alpha = vset1((real)a->forward.alpha), slope = vset1((real)a->backward.alpha);
-    for (int64_t i = 0; i < tile->row.count; i++)
-        for (int64_t j = 0; j < tile->column.count; j++) {
-            const int64_t at = first + i * row_step + j * step;
-            vec y = activation_of(a->forward.kind, alpha, vload(values + (i * columns + j) * V));
-            if (a->activated) y = gradient_of(a->backward.kind, slope, vload(a->activated + at), y);
-            vstore(a->target + at, y);
+    for (int64_t i = 0; i < tile->row.count; i++) {
+        const real *from = values + i * columns * V;
+        real *to = a->target + first + i * row_step;
+        for (int64_t j = 0; j < tile->column.count; j++, from += V, to += step) {
+            vec y = vload(from);
+            if (!plain) {
+                y = activation_of(a->forward.kind, alpha, y);
+                if (a->activated) y = gradient_of(a->backward.kind, slope, vload(a->activated + (to - a->target)), y);
+            }
+            vstore(to, y);
         }
+    }
+}
+
+INLINE void fetch_target(const winograd_args *a, const winograd_tile *tile, int64_t unit)
+{
+    const winograd_axis *axis = a->pass.axis;
+    const int64_t plane = (tile->sample * a->pass.units + unit) * axis[0].target * axis[1].target * V;
+    winograd_fetch(a->target + plane + (tile->row.target * axis[1].target + tile->column.target) * V,
+                   axis[0].dilation * axis[1].target * V, axis[1].dilation * V, tile->row.count, tile->column.count, 1);
+}
+
+/* M of a tile of units: products of U with W, which is packed or made here from the taps, a run of sources at a time. */
+static void winograd_products(const winograd_args *a, int64_t tile, int64_t count, const real *u, real *w, real *m)
+{
+    const winograd_pass *c = &a->pass;
+    static const real zero[V];
+    const real *packed = a->packed + c->bias_size;
+    const int64_t taps = c->axis[0].taps * c->axis[1].taps, parts = ceil_div(count, c->tile_rows);
+    const int64_t unit = part_begin(c->units, c->unit_tiles, tile);
+    const int64_t units = part_begin(c->units, c->unit_tiles, tile + 1) - unit, width = units * V;
+    for (int64_t source = 0; source < c->sources; source += c->run) {
+        const brgemm_run run = {.length = (int32_t)min64(c->run, c->sources - source)};
+        const real *weights = c->late ? w : packed + tile * c->points * c->w_point;
+        for (int64_t j = 0; j < units && c->late; j++)
+            winograd_weights(c, packed + ((unit + j) * c->sources + source) * taps * V, run.length, width, w + j * V);
+        for (int64_t p = 0; p < c->points; p++)
+            for (int64_t part = 0; part < parts; part++) {
+                const int64_t t = part_begin(count, parts, part);
+                brgemm_args g = {.a = u + p * c->u_point + t * c->u_row + source, .a_i = c->u_row, .a_k = 1,
+                                 .b = weights + p * c->w_point, .b_j = V, .b_k = width, .init = zero,
+                                 .c = m + p * c->m_point + t * width, .c_i = width, .c_j = V,
+                                 .runs = &run, .run_count = 1, .floor = -INFINITY};
+                if (source) g.init = g.c, g.init_i = g.c_i, g.init_j = g.c_j;
+                brgemm(part_begin(count, parts, part + 1) - t, units, &g);
+            }
+    }
 }
 
 static void run_winograd(const void *args, int64_t begin, int64_t end, void *scratch)
 {
     const winograd_args *a = args;
     const winograd_pass *c = &a->pass;
-    static const real zero[V];
-    const brgemm_run run = {.length = (int32_t)c->sources};
-    real *u = scratch, *m = u + c->points * c->u_point;
+    real *u = scratch, *m = u + c->points * c->u_point, *w = m + c->points * c->m_point;
+    winograd_tile *tiles = (winograd_tile *)(w + (c->late ? c->points * c->w_point : 0));
     for (int64_t task = begin; task < end; task++) {
         const int64_t block = task / c->splits, split = task % c->splits;
         const int64_t first = part_begin(c->tiles, c->blocks, block), count = part_begin(c->tiles, c->blocks, block + 1) - first;
-        const int64_t parts = ceil_div(count, c->tile_rows);
-        winograd_sources(a, first, first + count, u);
+        for (int64_t t = 0; t < count; t++) tiles[t] = winograd_tile_of(c->axis, first + t);
+        winograd_sources(a, tiles, count, u);
         for (int64_t tile = part_begin(c->unit_tiles, c->splits, split);
              tile < part_begin(c->unit_tiles, c->splits, split + 1); tile++) {
             const int64_t unit = part_begin(c->units, c->unit_tiles, tile);
-            const int64_t units = part_begin(c->units, c->unit_tiles, tile + 1) - unit, width = units * V;
-            for (int64_t p = 0; p < c->points; p++) {
-                brgemm_args g = {.a_i = c->u_row, .a_k = 1, .b_j = V, .b_k = width, .init = zero, .c_i = width, .c_j = V,
-                                 .runs = &run, .run_count = 1, .floor = -INFINITY};
-                g.b = a->packed + c->bias_size + (unit * V * c->points + p * width) * c->sources;
-                for (int64_t part = 0; part < parts; part++) {
-                    const int64_t t = part_begin(count, parts, part);
-                    g.a = u + p * c->u_point + t * c->u_row;
-                    g.c = m + p * c->m_point + t * width;
-                    brgemm(part_begin(count, parts, part + 1) - t, units, &g);
+            const int64_t units = part_begin(c->units, c->unit_tiles, tile + 1) - unit;
+            winograd_products(a, tile, count, u, w, m);
+            for (int64_t j = 0; j < units; j++)
+                for (int64_t t = 0; t < count; t++) {
+                    if (!a->has_pool) fetch_target(a, &tiles[min64(t + WINOGRAD_AHEAD, count - 1)], unit + j);
+                    winograd_target(a, &tiles[t], unit + j, m + (t * units + j) * V);
                 }
-            }
-            for (int64_t t = 0; t < count; t++) {
-                const winograd_tile place = winograd_tile_of(c->axis, first + t);
-                for (int64_t j = 0; j < units; j++) winograd_target(a, &place, unit + j, m + t * width + j * V);
-            }
         }
     }
 }
@@ -503,7 +573,8 @@ static int prepare_winograd(pycnn_step *step, winograd_args a)
 {
     const winograd_pass *c = &a.pass;
     return PREPARE(step, run_winograd, c->blocks * c->splits,
-                   (size_t)(c->points * (c->u_point + c->m_point)) * sizeof(real), a);
+                   (size_t)(c->points * (c->u_point + c->m_point + (c->late ? c->w_point : 0))) * sizeof(real)
+                       + (size_t)c->block * sizeof(winograd_tile), a);
 }
 
 static int winograd_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_activation activation,
