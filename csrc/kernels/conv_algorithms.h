@@ -1,7 +1,7 @@
 /* Which algorithm makes a pass of a convolution, and the entries of the table that hand it to that algorithm.
  *
- *     DIRECT      a sum over taps and channels on the register tile               conv.h, conv_weights.h      anything
- *     WINOGRAD    fewer multiplications between transforms of 6 x 6 tiles         winograd.h                  see below
+ *     DIRECT      a sum over taps and channels on the register tile               conv.h, conv_weights.h              anything
+ *     WINOGRAD    fewer multiplications between transforms of 6 x 6 tiles         winograd.h, winograd_weights.h      winograd_applies
  *
  * The choice follows from the descriptor alone, so that who packs weights and who reads them agree. */
 
@@ -18,28 +18,24 @@ static int winograd_applies(const pycnn_conv *c, pycnn_layout layout, pycnn_layo
     return rows <= 5 && columns <= 5 && rows * columns > 1 && (rows == columns || rows == 1 || columns == 1);
 }
 
-/* Cycles of a vector unit with two multiply-adds a cycle. What is not a product was measured: the transforms of a tile of V
-   channels, and the weights, V x V of them, that are transformed and stored when packed and that stream by for each block. */
-static int winograd_pays(const pycnn_conv *shape, int backward)
+/* Whether it takes less time. Cycles of a vector unit with two multiply-adds a cycle; all but the products was measured: the
+   transforms of a tile of V channels, and those of V x V weights, each for a pair of points. */
+static int winograd_pays(const pycnn_conv *c, conv_pass_kind pass)
 {
-    const winograd_pass c = build_winograd(shape, backward);
-    const double pairs = (double)c.sources * (double)c.units, tiles = (double)c.tiles, points = (double)c.points;
-    const double source_vectors = (double)ceil_div(c.sources, V);
-    const double taps = (double)(c.axis[0].taps * c.axis[1].taps);
-    const double positions = (double)(shape->n * c.axis[0].target * c.axis[1].target);
-    const double direct = 0.55 * positions * taps * pairs;
-    const double products = 0.6 * tiles * points * pairs;
-    const double transforms = 4.0 * tiles * points * ((double)c.splits * source_vectors + (double)c.units);
-    const double packing = 5.0 * points * pairs;
-    return products + transforms + packing < direct;
+    const winograd_axis rows = winograd_axis_of(&c->window, 1, pass == BACKWARD_DATA);
+    const winograd_axis columns = winograd_axis_of(&c->window, 2, pass == BACKWARD_DATA);
+    const double sources = (double)ceil_div(c->c, V), targets = (double)ceil_div(c->k, V), pairs = sources * targets * V;
+    const double points = (double)(rows.points * columns.points), taps = (double)(rows.taps * columns.taps);
+    const double tiles = (double)(c->n * rows.phases * rows.tiles * columns.phases * columns.tiles);
+    const double direct = 0.52 * (double)(c->n * rows.target * columns.target) * taps * pairs;
+    const double products = 0.55 * tiles * points * pairs, transforms = 5.0 * tiles * points * (sources + targets);
+    return products + transforms + 5.0 * points * pairs < direct;
 }
 
 static conv_algorithm conv_algorithm_of(const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout,
                                         conv_pass_kind pass)
 {
-    if (pass != BACKWARD_WEIGHTS && winograd_applies(c, layout, x_layout) && winograd_pays(c, pass == BACKWARD_DATA))
-        return WINOGRAD;
-    return DIRECT;
+    return winograd_applies(c, layout, x_layout) && winograd_pays(c, pass) ? WINOGRAD : DIRECT;
 }
 
 /* ---- the table's entries -------------------------------------------------------------------------------------------- */
@@ -90,17 +86,26 @@ static int conv_backward_data(pycnn_step *step, const pycnn_conv *c, pycnn_layou
 
 static int64_t conv_partial_size(const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout)
 {
-    return direct_partial_size(c, layout, x_layout);
+    switch (conv_algorithm_of(c, layout, x_layout, BACKWARD_WEIGHTS)) {
+    case WINOGRAD: return winograd_partial_size(c);
+    default: return direct_partial_size(c, layout, x_layout);
+    }
 }
 
 static int conv_backward_weights(pycnn_step *step, const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout,
                                  const uint8_t *learns, const void *dy, const void *x, void *partial)
 {
-    return direct_backward_weights(step, c, layout, x_layout, learns, dy, x, partial);
+    switch (conv_algorithm_of(c, layout, x_layout, BACKWARD_WEIGHTS)) {
+    case WINOGRAD: return winograd_backward_weights(step, c, learns, dy, x, partial);
+    default: return direct_backward_weights(step, c, layout, x_layout, learns, dy, x, partial);
+    }
 }
 
 static int conv_reduce_weights(pycnn_step *step, const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout,
                                int accumulate, const void *partial, void *dw, void *db)
 {
-    return direct_reduce_weights(step, c, layout, x_layout, accumulate, partial, dw, db);
+    switch (conv_algorithm_of(c, layout, x_layout, BACKWARD_WEIGHTS)) {
+    case WINOGRAD: return winograd_reduce_weights(step, c, accumulate, partial, dw, db);
+    default: return direct_reduce_weights(step, c, layout, x_layout, accumulate, partial, dw, db);
+    }
 }

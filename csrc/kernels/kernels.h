@@ -10,6 +10,7 @@
 #include "conv.h"
 #include "conv_weights.h"
 #include "winograd.h"
+#include "winograd_weights.h"
 #include "conv_algorithms.h"
 #include "dense.h"
 #include "connected.h"

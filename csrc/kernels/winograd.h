@@ -380,7 +380,7 @@ static void winograd_taps(const winograd_pass *c, const real *w, int64_t unit, i
 }
 
 /* Taps [source][tap][V] of `count` sources -> a unit's part of W, rows of `width` reals. */
-static void winograd_weights(const winograd_pass *c, const real *taps, int64_t count, int64_t width, real *w)
+static void winograd_transform_weights(const winograd_pass *c, const real *taps, int64_t count, int64_t width, real *w)
 {
     const int64_t rows = c->axis[0].taps, columns = c->axis[1].taps, per_pair = rows * columns;
     const int64_t first = c->backward ? (per_pair - 1) * V : 0, step = c->backward ? -V : V;
@@ -405,7 +405,7 @@ static void run_winograd_pack(const void *args, int64_t begin, int64_t end, void
                 real *taps = c->late ? packed + (unit * c->sources + source) * per_pair * V : scratch;
                 winograd_taps(c, a->w, unit, source, count, taps);
                 if (!c->late)
-                    winograd_weights(c, taps, count, width,
+                    winograd_transform_weights(c, taps, count, width,
                                      packed + tile * c->points * c->w_point + source * width + (unit - first) * V);
             }
         }
@@ -445,24 +445,24 @@ INLINE int winograd_fuses_pool(const pycnn_conv *shape, const pycnn_window *pool
     return pool->kernel[0] == 1 && pool->in[0] == 1;
 }
 
-static void winograd_sources(const winograd_args *a, const winograd_tile *tiles, int64_t count, real *u)
+/* Tiles of the source's `channels` -> U. */
+static void winograd_sources(const winograd_axis axis[2], int64_t channels, const real *source, const winograd_tile *tiles,
+                             int64_t count, real *u, int64_t u_row, int64_t u_point)
 {
-    const winograd_pass *c = &a->pass;
-    const winograd_axis *axis = c->axis;
-    const int64_t plane = axis[0].source * axis[1].source * V, vectors = ceil_div(c->sources, V);
+    const int64_t plane = axis[0].source * axis[1].source * V, vectors = ceil_div(channels, V);
     real copy[WINOGRAD_MOST * WINOGRAD_MOST * V];
     const int64_t row = axis[0].dilation * axis[1].source * V, column = axis[1].dilation * V;
     for (int64_t v = 0; v < vectors; v++)
         for (int64_t t = 0; t < count; t++) {
             const winograd_tile *tile = &tiles[t], *next = &tiles[min64(t + WINOGRAD_AHEAD, count - 1)];
             /* The part that the tiles before it in its row and column do not share. */
-            winograd_fetch(a->source + (next->sample * vectors + v) * plane
+            winograd_fetch(source + (next->sample * vectors + v) * plane
                                + ((next->row.target + axis[0].dilation) * axis[1].source + next->column.target) * V + column,
                            row, column, axis[0].outputs, axis[1].outputs, 0);
-            const winograd_values x = winograd_tile_values(axis, a->source + (tile->sample * vectors + v) * plane,
+            const winograd_values x = winograd_tile_values(axis, source + (tile->sample * vectors + v) * plane,
                                                            axis[0].source, axis[1].source, tile->row.source,
                                                            tile->column.source, axis[0].points, axis[1].points, copy);
-            transform_source(axis[0].points, axis[1].points, x.at, x.row, x.column, u + t * c->u_row + v * V, c->u_point);
+            transform_source(axis[0].points, axis[1].points, x.at, x.row, x.column, u + t * u_row + v * V, u_point);
         }
 }
 
@@ -530,7 +530,7 @@ static void winograd_products(const winograd_args *a, int64_t tile, int64_t coun
         const brgemm_run run = {.length = (int32_t)min64(c->run, c->sources - source)};
         const real *weights = c->late ? w : packed + tile * c->points * c->w_point;
         for (int64_t j = 0; j < units && c->late; j++)
-            winograd_weights(c, packed + ((unit + j) * c->sources + source) * taps * V, run.length, width, w + j * V);
+            winograd_transform_weights(c, packed + ((unit + j) * c->sources + source) * taps * V, run.length, width, w + j * V);
         for (int64_t p = 0; p < c->points; p++)
             for (int64_t part = 0; part < parts; part++) {
                 const int64_t t = part_begin(count, parts, part);
@@ -554,7 +554,7 @@ static void run_winograd(const void *args, int64_t begin, int64_t end, void *scr
         const int64_t block = task / c->splits, split = task % c->splits;
         const int64_t first = part_begin(c->tiles, c->blocks, block), count = part_begin(c->tiles, c->blocks, block + 1) - first;
         for (int64_t t = 0; t < count; t++) tiles[t] = winograd_tile_of(c->axis, first + t);
-        winograd_sources(a, tiles, count, u);
+        winograd_sources(c->axis, c->sources, a->source, tiles, count, u, c->u_row, c->u_point);
         for (int64_t tile = part_begin(c->unit_tiles, c->splits, split);
              tile < part_begin(c->unit_tiles, c->splits, split + 1); tile++) {
             const int64_t unit = part_begin(c->units, c->unit_tiles, tile);
