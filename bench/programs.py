@@ -28,7 +28,7 @@ class Call:
         n, c, k, rank = layer.n, x_shape[1], y_shape[1], len(layer.spatial)
         padding = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,) * rank
         window = shapes.window(x_shape[2:], y_shape[2:], layer.kernel, (layer.stride,) * rank, (layer.dilation,) * rank, padding)
-        conv = (n, c, k, layer.groups, window, not config.get_winograd())
+        conv = (n, c, k, layer.groups, window, config.get_winograd())
 
         def waste(count):
             return -(-count // lanes) * lanes / count

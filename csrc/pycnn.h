@@ -59,7 +59,7 @@ typedef struct {
 typedef struct {
     pycnn_window window;
     int64_t n, c, k, groups;
-    int direct;             /* 1: only the sum over taps, no algorithm that rounds otherwise */
+    int winograd;           /* whether that algorithm, which rounds otherwise: 0 never, 1 where it pays, 2 where it can */
 } pycnn_conv;
 
 /* Map `map` reads map `source` below. */

@@ -36,7 +36,7 @@ cdef extern from "pycnn.h" nogil:
     ctypedef struct pycnn_conv:
         pycnn_window window
         int64_t n, c, k, groups
-        int direct
+        int winograd
     ctypedef struct pycnn_connection:
         int64_t map, source
     ctypedef struct pycnn_connections:
@@ -171,11 +171,11 @@ cdef pycnn_window to_window(w):
 
 
 cdef pycnn_conv to_conv(conv):
-    """From (n, c, k, groups, window, direct)."""
+    """From (n, c, k, groups, window, winograd)."""
     cdef pycnn_conv c
     c.n, c.c, c.k, c.groups = conv[:4]
     c.window = to_window(conv[4])
-    c.direct = conv[5]
+    c.winograd = conv[5]
     return c
 
 

@@ -138,7 +138,9 @@ def test_a_call_runs_on_as_many_threads_as_are_allowed(restored_threads, monkeyp
 def test_show_config_prints_what_it_returns(capsys):
     shown = config.show_config()
     printed = capsys.readouterr().out
-    assert set(shown) == {"version", "isa", "lanes", "threads", "openmp", "compiler", "numpy", "python", "machine"}
+    assert set(shown) == {
+        "version", "isa", "lanes", "threads", "winograd", "openmp", "compiler", "numpy", "python", "machine",
+    }
     assert shown["threads"] == config.get_num_threads()
     assert shown["lanes"] == {"float32": config.kernels("float32").lanes, "float64": config.kernels("float64").lanes}
     for name, value in shown.items():

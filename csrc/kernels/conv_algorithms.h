@@ -13,7 +13,7 @@ static int winograd_applies(const pycnn_conv *c, pycnn_layout layout, pycnn_layo
 {
     const pycnn_window *w = &c->window;
     const int64_t rows = w->kernel[1], columns = w->kernel[2];
-    if (c->direct || c->groups > 1 || layout != PYCNN_CHANNELS || x_layout != PYCNN_CHANNELS) return 0;
+    if (!c->winograd || c->groups > 1 || layout != PYCNN_CHANNELS || x_layout != PYCNN_CHANNELS) return 0;
     if (w->kernel[0] != 1 || w->in[0] != 1 || w->out[0] != 1 || w->stride[1] != 1 || w->stride[2] != 1) return 0;
     return rows <= 5 && columns <= 5 && rows * columns > 1 && (rows == columns || rows == 1 || columns == 1);
 }
@@ -24,18 +24,20 @@ static int winograd_pays(const pycnn_conv *c, conv_pass_kind pass)
 {
     const winograd_axis rows = winograd_axis_of(&c->window, 1, pass == BACKWARD_DATA);
     const winograd_axis columns = winograd_axis_of(&c->window, 2, pass == BACKWARD_DATA);
-    const double sources = (double)ceil_div(c->c, V), targets = (double)ceil_div(c->k, V), pairs = sources * targets * V;
+    const int64_t in = pass == BACKWARD_DATA ? c->k : c->c, out = pass == BACKWARD_DATA ? c->c : c->k;
+    const double vectors = (double)(ceil_div(in, V) + ceil_div(out, V)), pairs = (double)in * (double)ceil_div(out, V);
     const double points = (double)(rows.points * columns.points), taps = (double)(rows.taps * columns.taps);
     const double tiles = (double)(c->n * rows.phases * rows.tiles * columns.phases * columns.tiles);
     const double direct = 0.52 * (double)(c->n * rows.target * columns.target) * taps * pairs;
-    const double products = 0.55 * tiles * points * pairs, transforms = 5.0 * tiles * points * (sources + targets);
+    const double products = 0.55 * tiles * points * pairs, transforms = 8.0 * tiles * points * vectors;
     return products + transforms + 5.0 * points * pairs < direct;
 }
 
 static conv_algorithm conv_algorithm_of(const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout,
                                         conv_pass_kind pass)
 {
-    return winograd_applies(c, layout, x_layout) && winograd_pays(c, pass) ? WINOGRAD : DIRECT;
+    if (winograd_applies(c, layout, x_layout) && (c->winograd == 2 || winograd_pays(c, pass))) return WINOGRAD;
+    return DIRECT;
 }
 
 /* ---- the table's entries -------------------------------------------------------------------------------------------- */

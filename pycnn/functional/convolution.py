@@ -22,7 +22,7 @@ class _Convolution(NamedTuple):
     stride: tuple
     dilation: tuple
     before: tuple
-    direct: bool
+    winograd: bool
 
     @property
     def x_shape(self):
@@ -39,7 +39,7 @@ class _Convolution(NamedTuple):
     @property
     def descriptor(self):
         """As ``_kernels`` takes it."""
-        return (self.n, self.c, self.k, self.groups, shapes.window(*self[4:10]), self.direct)
+        return (self.n, self.c, self.k, self.groups, shapes.window(*self[4:10]), self.winograd)
 
 
 def _check_groups(x_shape, w_shape, groups, what):
@@ -65,7 +65,7 @@ def _convolution(x_shape, w_shape, stride, padding, dilation, groups):
     out = shapes.conv_output_shape(size, kernel, stride, padding, dilation)
     before = tuple(b for b, _ in padding)
     conv = _Convolution(n, c, k, groups, tuple(size), out, tuple(kernel), stride, dilation, before,
-                        not config.get_winograd())
+                        config.get_winograd())
     shapes.check_size(conv.y_shape, "the output")
     return conv
 
@@ -81,7 +81,7 @@ def _transposed_convolution(x_shape, w_shape, stride, padding, output_padding, d
     out = shapes.conv_transpose_output_shape(size, kernel, stride, padding, dilation, output_padding)
     before = tuple(b for b, _ in shapes.transposed_padding(padding, size, kernel, stride, dilation, output_padding))
     conv = _Convolution(n, k_group * groups, c, groups, out, tuple(size), tuple(kernel), stride, dilation, before,
-                        not config.get_winograd())
+                        config.get_winograd())
     shapes.check_size(conv.x_shape, "the output")
     return conv
 

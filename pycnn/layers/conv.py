@@ -101,11 +101,12 @@ class Conv(Layer):
         return positions * (pairs * taps + self.filters * self.has_bias)
 
     def geometry(self, b, shape):
-        """The convolution as kernels know it: (n, c, k, groups, window, direct). Second derivatives may not round below zero."""
+        """The convolution as kernels know it: (n, c, k, groups, window, winograd)."""
         kernel, stride, padding, dilation = self._axes(shape)
         w = window(shape[1:], conv_output_shape(shape[1:], kernel, stride, padding, dilation), kernel, stride, dilation,
                    [before for before, _ in padding])
-        return (b.batch, shape[0], self.filters, self.groups, w, b.second or not config.get_winograd())
+        winograd = not b.second and config.get_winograd()       # second derivatives may not round below zero
+        return (b.batch, shape[0], self.filters, self.groups, w, winograd)
 
     def of_maps(self, kind, learns):
         if self.connections is None or kind == "bias":
@@ -143,7 +144,7 @@ class Conv(Layer):
 
     def table(self, b, s):
         """The connections as kernels know them: (n, c, k, pairs, window, flags of what learns)."""
-        n, c, k, _, w = self.geometry(b, s.inputs[0].shape)
+        n, c, k, _, w, _ = self.geometry(b, s.inputs[0].shape)
         return (n, c, k, np.argwhere(self.connections).tolist(), w, b.learning_entries(self, "weight", "bias"))
 
     def forward_connected(self, b, s):
