@@ -84,7 +84,7 @@ static pycnn_conv conv_simplified(pycnn_conv c)
     pycnn_window *w = &c.window;
     for (int a = 0; a < 3; a++)
         if (w->kernel[a] != 1 || w->stride[a] != 1 || w->before[a] || w->in[a] != w->out[a]) return c;
-    if (w->in[2] >= TILE_MAX_I) return c;
+    if (w->in[2] >= TILE_MAX) return c;
     w->in[2] = w->out[2] = w->in[0] * w->in[1] * w->in[2];
     w->in[0] = w->out[0] = w->in[1] = w->out[1] = 1;
     return c;
