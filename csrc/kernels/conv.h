@@ -165,7 +165,6 @@ INLINE const conv_phase *phases_of(const conv_pass *c, int64_t b)
     return c->phase + (c->bundles_differ ? b * c->phases : 0);
 }
 
-#define PANEL_BYTES (384 * 1024)        /* of the second-level cache, for the source of a task */
 #define SMALL_WEIGHTS_BYTES (128 * 1024)
 
 /* Bands of rows and shares of units: as few as the cache allows, and enough for many threads. */
@@ -307,10 +306,12 @@ static int64_t packed_bundle(const conv_pass *c, int64_t b)
     return width * steps_of_phases(c->phase, b * c->phases);
 }
 
-static int64_t conv_packed_size(const pycnn_conv *shape, pycnn_layout layout, pycnn_layout source_layout, int backward)
+static int64_t conv_packed_size(const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout, int backward)
 {
+    if (is_plain_target(layout, x_layout, backward))
+        return columns_packed_size(shape, backward ? layout : x_layout, backward);
     conv_pass c;
-    int64_t size = build_pass(&c, shape, layout, source_layout, backward, NULL);
+    int64_t size = build_pass(&c, shape, layout, x_layout, backward, NULL);
     if (size == PYCNN_OK) size = c.bias_size + packed_bundle(&c, c.bundles);
     release_pass(&c);
     return size;
@@ -412,12 +413,14 @@ static void run_conv_pack(const void *args, int64_t begin, int64_t end, void *sc
 
 static void release_conv_pack(void *args) { release_pass(&((conv_pack_args *)args)->pass); }
 
-static int conv_pack(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout source_layout,
+static int conv_pack(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
                      int backward, const void *w, const void *bias, void *packed)
 {
+    if (is_plain_target(layout, x_layout, backward))
+        return columns_pack(step, shape, backward ? layout : x_layout, backward, w, bias, packed);
     conv_pack_args a = {.w = w, .bias = bias, .packed = packed};
     const int64_t *kernel = shape->window.kernel, taps = kernel[0] * kernel[1] * kernel[2];
-    int status = build_pass(&a.pass, shape, layout, source_layout, backward, NULL);
+    int status = build_pass(&a.pass, shape, layout, x_layout, backward, NULL);
     if (status == PYCNN_OK)
         status = PREPARE(step, run_conv_pack, a.pass.bundles * a.pass.unit_tiles,
                          (size_t)(a.pass.sources * taps) * sizeof(int32_t), a);
@@ -690,14 +693,23 @@ static int conv_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_layout 
                         pycnn_activation activation, const pycnn_window *pool,
                         const void *x, const void *packed, void *y, void *indices)
 {
+    if (is_plain_target(layout, x_layout, 0)) {
+        columns_args c = {.forward = activation, .source = x, .packed = packed, .target = y};
+        return prepare_columns(step, &c, shape, x_layout, 0);
+    }
     conv_args a = {.forward = activation, .source = x, .packed = packed, .target = y, .indices = indices};
     return prepare_conv(step, &a, shape, layout, x_layout, 0, pool);
 }
 
-static int conv_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout,
+static int conv_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
                               pycnn_activation forward, pycnn_activation backward,
                               const void *dy, const void *packed, const void *x, void *dx)
 {
+    if (is_plain_target(layout, x_layout, 1)) {
+        columns_args c = {.forward = forward, .backward = backward, .source = dy, .packed = packed, .activated = x,
+                          .target = dx};
+        return prepare_columns(step, &c, shape, layout, 1);
+    }
     conv_args a = {.forward = forward, .backward = backward, .source = dy, .packed = packed, .activated = x, .target = dx};
     return prepare_conv(step, &a, shape, layout, layout, 1, NULL);
 }
