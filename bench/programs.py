@@ -4,9 +4,8 @@ import numpy as np
 
 from pycnn import _kernels as K
 from pycnn import config, shapes
+from pycnn.layouts import filled, reads_plain, writes_plain
 from pycnn.storage import aligned_vector
-
-FEW_CHANNELS = 4
 
 
 class Call:
@@ -30,12 +29,12 @@ class Call:
         window = shapes.window(x_shape[2:], y_shape[2:], layer.kernel, (layer.stride,) * rank, (layer.dilation,) * rank, padding)
         conv = (n, c, k, layer.groups, window, config.get_winograd())
 
-        def waste(count):
-            return -(-count // lanes) * lanes / count
-
         lane_channels = c if which == "backward_data" else k
-        layout = K.SAMPLES if 1.15 * waste(n) < waste(lane_channels) else K.CHANNELS
-        few = which != "backward_data" and layer.groups == 1 and c <= FEW_CHANNELS
+        layout = K.SAMPLES if filled(lanes, n) > 1.15 * filled(lanes, lane_channels) else K.CHANNELS
+        if which == "backward_data":
+            few = writes_plain(lanes, c, layer.groups, x_shape[-1], layer.stride)
+        else:
+            few = reads_plain(c, layer.groups)
         x_layout = K.PLAIN if few and layout == K.CHANNELS else layout
         x, y = self._tensor(x_layout, x_shape), self._tensor(layout, y_shape)
         w, b = self._vector(np.prod(layer.w_shape)), self._vector(k)
@@ -45,9 +44,9 @@ class Call:
             self._program.conv_pack(conv, layout, x_layout, False, w, b, packed)
             self._program.conv_forward(conv, layout, x_layout, none, None, x, packed, y, 0)
         elif which == "backward_data":
-            packed = self._vector(self.kernels.conv_packed_size(conv, layout, layout, True))
-            self._program.conv_pack(conv, layout, layout, True, w, 0, packed)
-            self._program.conv_backward_data(conv, layout, none, none, y, packed, 0, x)
+            packed = self._vector(self.kernels.conv_packed_size(conv, layout, x_layout, True))
+            self._program.conv_pack(conv, layout, x_layout, True, w, 0, packed)
+            self._program.conv_backward_data(conv, layout, x_layout, none, none, y, packed, 0, x)
         else:
             partial = self._vector(self.kernels.conv_partial_size(conv, layout, x_layout))
             self._program.conv_backward_weights(conv, layout, x_layout, None, y, x, partial)

@@ -102,7 +102,9 @@ typedef struct {
     int (*reorder)(pycnn_step *, pycnn_layout from, pycnn_layout to, int gradient, int64_t n, int64_t c, int64_t s,
                    const void *x, void *y);
 
-    /* ---- conv.h, conv_weights.h: convolution ---------------------------------------------------------- */
+    /* ---- conv.h, conv_columns.h, conv_weights.h: convolution ------------------------------------------ */
+    /* `layout` is that of y and dy, x_layout that of x and dx. They are the same, but with one group PLAIN goes with
+       CHANNELS, too: for a side of few channels. */
     /* Elements of the packed weights of conv_forward and conv_backward_data. */
     int64_t (*conv_packed_size)(const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout, int backward);
     /* w (K, C/groups, kernel) and bias (K) or NULL -> packed. */
@@ -110,14 +112,14 @@ typedef struct {
                      const void *w, const void *bias, void *packed);
     /* Whether conv_forward takes that pool. */
     int (*conv_fuses_pool)(const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout, const pycnn_window *pool);
-    /* y = f(b + w * x). `layout` is that of y; x has the same, or, with CHANNELS and one group, is PLAIN. With pool, y is the maximum of f over the
-       windows of pool and indices as in max_pool_forward. */
+    /* y = f(b + w * x). With pool, y is the maximum of f over the windows of pool and indices as in max_pool_forward; y is
+       then not PLAIN. */
     int (*conv_forward)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout,
                         pycnn_activation, const pycnn_window *pool,
                         const void *x, const void *packed, void *y, void *indices);
     /* dx = f'(x) . (w^T * dy), with f the activation that made x. A bias in packed is added to it: the forward pass of a
        transposed convolution, followed by its activation `forward`. */
-    int (*conv_backward_data)(pycnn_step *, const pycnn_conv *, pycnn_layout layout,
+    int (*conv_backward_data)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout,
                               pycnn_activation forward, pycnn_activation backward,
                               const void *dy, const void *packed, const void *x, void *dx);
     /* Elements of the partial sums that conv_backward_weights leaves for conv_reduce_weights. */

@@ -65,7 +65,7 @@ cdef extern from "pycnn.h" nogil:
         int conv_fuses_pool(pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_window *)
         int conv_forward(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_activation, pycnn_window *,
                          void *, void *, void *, void *)
-        int conv_backward_data(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_activation, pycnn_activation,
+        int conv_backward_data(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_activation, pycnn_activation,
                                void *, void *, void *, void *)
         int64_t conv_partial_size(pycnn_conv *, pycnn_layout, pycnn_layout)
         int conv_backward_weights(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, const unsigned char *, void *, void *,
@@ -380,10 +380,10 @@ cdef class Program:
                                             &p if pool else NULL, <void *>x, <void *>packed, <void *>y,
                                             <void *>indices))
 
-    def conv_backward_data(self, conv, pycnn_layout layout, forward, backward, uintptr_t dy, uintptr_t packed,
-                           uintptr_t x, uintptr_t dx):
+    def conv_backward_data(self, conv, pycnn_layout layout, pycnn_layout x_layout, forward, backward, uintptr_t dy,
+                           uintptr_t packed, uintptr_t x, uintptr_t dx):
         cdef pycnn_conv c = to_conv(conv)
-        self.append(self.table.conv_backward_data(self.new_step(), &c, layout, to_activation(forward),
+        self.append(self.table.conv_backward_data(self.new_step(), &c, layout, x_layout, to_activation(forward),
                                                   to_activation(backward), <void *>dy, <void *>packed, <void *>x,
                                                   <void *>dx))
 

@@ -40,7 +40,7 @@ IDENTITY = (0, 0.0)
 LAYOUT_NAMES = {K.PLAIN: "plain", K.SAMPLES: "lanes are samples", K.CHANNELS: "lanes are channels"}
 LAYOUT_ARGUMENTS = {    # of kernels that take layouts: which arguments they are, from source to target
     "import_tensor": (0,), "export_tensor": (0,), "reorder": (0, 1), "conv_pack": (1,), "conv_forward": (2, 1),
-    "conv_backward_data": (1,), "conv_backward_weights": (2, 1), "conv_reduce_weights": (1,),
+    "conv_backward_data": (1, 2), "conv_backward_weights": (2, 1), "conv_reduce_weights": (1,),
 }
 HYPER_SIZE = 16     # doubles of the control block that an optimizer reads; behind them the limit and norm of the gradient
 

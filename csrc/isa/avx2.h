@@ -48,6 +48,8 @@ INLINE vec vload_first(const real *p, int64_t n) { return MM(maskload)(p, first_
 INLINE void vstore_first(real *p, vec a, int64_t n) { MM(maskstore)(p, first_lanes(n), a); }
 INLINE vec vset1(real a) { return MM(set1)(a); }
 INLINE vec vfma(vec a, vec b, vec c) { return MM(fmadd)(a, b, c); }
+/* `a`, in a register: what is used several times is not loaded again. */
+INLINE vec vheld(vec a) { __asm__("" : "+x"(a)); return a; }
 /* The second operand where either is NaN. */
 INLINE vec vmax(vec a, vec b) { return MM(max)(a, b); }
 INLINE vec vmin(vec a, vec b) { return MM(min)(a, b); }

@@ -47,6 +47,14 @@ INLINE vec vfma(vec a, vec b, vec c) { return a * b + c; }
 #endif
 INLINE vec vselect(vmask m, vec yes, vec no) { return (vec)((m & (ivec)yes) | (~m & (ivec)no)); }
 INLINE ivec ivselect(vmask m, ivec yes, ivec no) { return (m & yes) | (~m & no); }
+/* `a`, in a register where the compiler can be told so: what is used several times is not loaded again. */
+INLINE vec vheld(vec a)
+{
+#if defined(__aarch64__)
+    __asm__("" : "+w"(a));
+#endif
+    return a;
+}
 /* The second operand where either is NaN. */
 INLINE vec vmax(vec a, vec b) { return vselect((vmask)(a > b), a, b); }
 INLINE vec vmin(vec a, vec b) { return vselect((vmask)(a < b), a, b); }

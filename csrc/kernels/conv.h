@@ -165,7 +165,6 @@ INLINE const conv_phase *phases_of(const conv_pass *c, int64_t b)
     return c->phase + (c->bundles_differ ? b * c->phases : 0);
 }
 
-#define PANEL_BYTES (384 * 1024)        /* of the second-level cache, for the source of a task */
 #define SMALL_WEIGHTS_BYTES (128 * 1024)
 
 /* Bands of rows and shares of units: as few as the cache allows, and enough for many threads. */

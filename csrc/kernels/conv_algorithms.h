@@ -1,11 +1,12 @@
 /* Which algorithm makes a pass of a convolution, and the entries of the table that hand it to that algorithm.
  *
  *     DIRECT      a sum over taps and channels on the register tile               conv.h, conv_weights.h              anything
+ *     COLUMNS     lanes are columns of a PLAIN target                             conv_columns.h                      few channels
  *     WINOGRAD    fewer multiplications between transforms of 6 x 6 tiles         winograd.h, winograd_weights.h      winograd_applies
  *
  * The choice follows from the descriptor alone, so that who packs weights and who reads them agree. */
 
-typedef enum { DIRECT, WINOGRAD } conv_algorithm;
+typedef enum { DIRECT, COLUMNS, WINOGRAD } conv_algorithm;
 typedef enum { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS } conv_pass_kind;
 
 /* Whether winograd.h can do it: in CHANNELS, without groups or strides, with 2 to 5 taps along both axes or along one. */
@@ -36,6 +37,7 @@ static int winograd_pays(const pycnn_conv *c, conv_pass_kind pass)
 static conv_algorithm conv_algorithm_of(const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout,
                                         conv_pass_kind pass)
 {
+    if (pass != BACKWARD_WEIGHTS && (pass == FORWARD ? layout : x_layout) == PYCNN_PLAIN) return COLUMNS;
     if (winograd_applies(c, layout, x_layout) && (c->winograd == 2 || winograd_pays(c, pass))) return WINOGRAD;
     return DIRECT;
 }
@@ -47,6 +49,7 @@ INLINE conv_pass_kind pass_kind(int backward) { return backward ? BACKWARD_DATA 
 static int64_t conv_packed_size(const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout, int backward)
 {
     switch (conv_algorithm_of(c, layout, x_layout, pass_kind(backward))) {
+    case COLUMNS: return columns_packed_size(c, backward ? layout : x_layout, backward);
     case WINOGRAD: return winograd_packed_size(c, backward);
     default: return direct_packed_size(c, layout, x_layout, backward);
     }
@@ -56,6 +59,7 @@ static int conv_pack(pycnn_step *step, const pycnn_conv *c, pycnn_layout layout,
                      const void *w, const void *bias, void *packed)
 {
     switch (conv_algorithm_of(c, layout, x_layout, pass_kind(backward))) {
+    case COLUMNS: return columns_pack(step, c, backward ? layout : x_layout, backward, w, bias, packed);
     case WINOGRAD: return winograd_pack(step, c, backward, w, bias, packed);
     default: return direct_pack(step, c, layout, x_layout, backward, w, bias, packed);
     }
@@ -71,16 +75,18 @@ static int conv_forward(pycnn_step *step, const pycnn_conv *c, pycnn_layout layo
                         const void *x, const void *packed, void *y, void *indices)
 {
     switch (conv_algorithm_of(c, layout, x_layout, FORWARD)) {
+    case COLUMNS: return columns_forward(step, c, x_layout, activation, x, packed, y);
     case WINOGRAD: return winograd_forward(step, c, activation, pool, x, packed, y, indices);
     default: return direct_forward(step, c, layout, x_layout, activation, pool, x, packed, y, indices);
     }
 }
 
-static int conv_backward_data(pycnn_step *step, const pycnn_conv *c, pycnn_layout layout,
+static int conv_backward_data(pycnn_step *step, const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout,
                               pycnn_activation forward, pycnn_activation backward,
                               const void *dy, const void *packed, const void *x, void *dx)
 {
-    switch (conv_algorithm_of(c, layout, layout, BACKWARD_DATA)) {
+    switch (conv_algorithm_of(c, layout, x_layout, BACKWARD_DATA)) {
+    case COLUMNS: return columns_backward_data(step, c, layout, forward, backward, dy, packed, x, dx);
     case WINOGRAD: return winograd_backward_data(step, c, forward, backward, dy, packed, x, dx);
     default: return direct_backward_data(step, c, layout, forward, backward, dy, packed, x, dx);
     }

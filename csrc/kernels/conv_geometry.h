@@ -77,18 +77,23 @@ static overhang axis_overhang(const pycnn_window *w, int axis, int backward)
     return o;
 }
 
-/* The same convolution with fewer axes where that changes nothing: a 1x1 kernel does not care how positions are laid
-   out, so short rows become one long one. */
-static pycnn_conv conv_simplified(pycnn_conv c)
+/* The same convolution with one long row instead of rows of fewer than `short_row` positions, where that changes nothing: a
+   1x1 kernel does not care how positions are laid out. */
+static pycnn_conv conv_flattened(pycnn_conv c, int64_t short_row)
 {
     pycnn_window *w = &c.window;
     for (int a = 0; a < 3; a++)
         if (w->kernel[a] != 1 || w->stride[a] != 1 || w->before[a] || w->in[a] != w->out[a]) return c;
-    if (w->in[2] >= TILE_MAX_I) return c;
+    if (w->in[2] >= short_row) return c;
     w->in[2] = w->out[2] = w->in[0] * w->in[1] * w->in[2];
     w->in[0] = w->out[0] = w->in[1] = w->out[1] = 1;
     return c;
 }
+
+/* Rows shorter than a tile's longest side would leave tiles incomplete. */
+static pycnn_conv conv_simplified(pycnn_conv c) { return conv_flattened(c, TILE_MAX); }
+
+#define PANEL_BYTES (384 * 1024)        /* of the second-level cache, for the source of a task */
 
 /* Target channels come in units: a vector of V channels in CHANNELS, one channel in SAMPLES. A bundle is a run of units
    that read the same source channels: all of them, or a group's. Where a group is not a whole number of vectors, each

@@ -106,7 +106,7 @@ static int dense_forward(pycnn_step *step, int64_t n, int64_t c, int64_t k, pycn
     dense_args a = {.n = n, .c = c, .k = k, .activation = activation, .x = x, .w = w, .bias = bias, .y = y};
     if (c / V > INT32_MAX) return PYCNN_TOO_LARGE;
     divide_dense(&a, k, n, max64(1, c / V));
-    return PREPARE(step, run_dense_forward, a.i_tasks * a.j_tasks, (size_t)(n + TILE_MAX_I) * V * sizeof(real), a);
+    return PREPARE(step, run_dense_forward, a.i_tasks * a.j_tasks, (size_t)(n + TILE_MAX) * V * sizeof(real), a);
 }
 
 /* ---- backward_data: i is n, j is c in vectors ---------------------------------------------------------------------------- */

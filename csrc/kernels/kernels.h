@@ -7,6 +7,7 @@
 #include "reorder.h"
 #include "pool.h"
 #include "conv_geometry.h"
+#include "conv_columns.h"
 #include "conv.h"
 #include "conv_weights.h"
 #include "winograd.h"

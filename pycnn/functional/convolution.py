@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 from .. import config, shapes
 from .._kernels import CHANNELS, PLAIN, SAMPLES
+from ..layouts import reads_plain, writes_plain
 from . import programs
-
-FEW_CHANNELS = 4    # so few that the kernels read them best as they come
 
 
 class _Convolution(NamedTuple):
@@ -97,17 +96,19 @@ def _layouts(lanes, conv, lane_channels, reads_x):
     """
     if conv.n >= lanes and lane_channels // conv.groups % lanes:
         return SAMPLES, SAMPLES
-    if reads_x and conv.groups == 1 and conv.c <= FEW_CHANNELS:
+    if reads_x and reads_plain(conv.c, conv.groups):
         return CHANNELS, PLAIN
     return CHANNELS, CHANNELS
-
 
 
 def _forward(conv, x, w, b):
     """y (N, K, *out) of a convolution."""
 
     def lay_out(p):
-        layout, x_layout = _layouts(p.kernels.lanes, conv, conv.k, True)
+        lanes = p.kernels.lanes
+        layout, x_layout = _layouts(lanes, conv, conv.k, True)
+        if layout == CHANNELS and writes_plain(lanes, conv.k, conv.groups, conv.out_spatial[-1]):
+            layout = x_layout = PLAIN
         source = p.read(conv.x_shape, x_layout)
         weights = _packed(p, conv, layout, x_layout, False, b)
         y = p.tensor(conv.y_shape, layout)
@@ -121,11 +122,15 @@ def _backward_data(conv, dy, w, b):
     """dx (N, C, *in) of a convolution, with a bias (C,) added if there is one."""
 
     def lay_out(p):
-        layout, _ = _layouts(p.kernels.lanes, conv, conv.c, False)
+        lanes = p.kernels.lanes
+        layout, _ = _layouts(lanes, conv, conv.c, False)
+        if layout == CHANNELS and writes_plain(lanes, conv.c, conv.groups, conv.in_spatial[-1], conv.stride[-1]):
+            layout = PLAIN
         source = p.read(conv.y_shape, layout)
         weights = _packed(p, conv, layout, layout, True, b)
         dx = p.tensor(conv.x_shape, layout)
-        p.program.conv_backward_data(conv.descriptor, layout, programs.IDENTITY, programs.IDENTITY, source, weights, 0, dx)
+        p.program.conv_backward_data(conv.descriptor, layout, layout, programs.IDENTITY, programs.IDENTITY, source, weights, 0,
+                                     dx)
         p.write(dx, conv.x_shape, layout)
 
     return programs.run("conv_backward_data", conv, lay_out, dy.dtype, programs.given(dy, w, b),

@@ -7,11 +7,10 @@ import numpy as np
 from .. import _kernels as K
 from .. import config
 from ..connections import check_sources, checked_table, connection_number, maps_of_connections
+from ..layouts import reads_plain, writes_plain
 from ..shapes import conv_output_shape, integer, per_axis, resolve_padding, window
 from .base import Layer, ParameterSpec, activation_code, one_shape
 from .dense import dense_backward, dense_forward
-
-FEW_CHANNELS = 4    # so few that a convolution reads them best as they come
 
 
 class Conv(Layer):
@@ -139,8 +138,20 @@ class Conv(Layer):
 
     def input_layout(self, b, s):
         x = s.inputs[0]
-        few = self.groups == 1 and x.channels <= FEW_CHANNELS
-        return K.PLAIN if s.layout == K.CHANNELS and few and x.layout == K.PLAIN else s.layout
+        plain = s.layout == K.CHANNELS and reads_plain(x.channels, self.groups) and x.layout == K.PLAIN
+        return K.PLAIN if plain else s.layout
+
+    def output_layout(self, b, s):
+        width = s.output.shape[-1]
+        few = s.layout == K.CHANNELS and s.pool is None and writes_plain(b.kernels.lanes, self.filters, self.groups, width)
+        return K.PLAIN if few else s.layout
+
+    def gradient_layout(self, b, s):
+        """The layout in which the gradient to the input is made."""
+        x = s.inputs[0]
+        stride = per_axis(self.stride, len(x.shape) - 1, "stride")[-1]
+        few = s.layout == K.CHANNELS and writes_plain(b.kernels.lanes, x.channels, self.groups, x.shape[-1], stride)
+        return K.PLAIN if few and x.layout == K.PLAIN else s.layout
 
     def table(self, b, s):
         """The connections as kernels know them: (n, c, k, pairs, window, flags of what learns)."""
@@ -168,20 +179,20 @@ class Conv(Layer):
         if s.layout == K.PLAIN:
             dense_forward(self, b, s)
             return
-        x_layout = self.input_layout(b, s)
+        x_layout, layout = self.input_layout(b, s), self.output_layout(b, s)
         s.conv = conv = self.geometry(b, s.inputs[0].shape)
         x = b.value(s.inputs[0], x_layout)
-        packed = b.buffer(b.kernels.conv_packed_size(conv, s.layout, x_layout, False))
-        b.call("conv_pack", conv, s.layout, x_layout, False, b.parameter(self, "weight"), b.parameter(self, "bias"), packed)
-        y, indices, pool = b.new_value(s.output, s.layout), None, None
+        packed = b.buffer(b.kernels.conv_packed_size(conv, layout, x_layout, False))
+        b.call("conv_pack", conv, layout, x_layout, False, b.parameter(self, "weight"), b.parameter(self, "bias"), packed)
+        y, indices, pool = b.new_value(s.output, layout), None, None
         if s.pool:
             s.pool_window = pool = s.pool.geometry((self.filters, *conv[4][1][4 - len(s.inputs[0].shape):]))[0]
             s.indices = indices = b.buffer(b.size(s.output, s.layout)) if b.training else None
-        if pool is None or b.kernels.conv_fuses_pool(conv, s.layout, x_layout, pool):
-            b.call("conv_forward", conv, s.layout, x_layout, s.activation, pool, x, packed, y, indices)
+        if pool is None or b.kernels.conv_fuses_pool(conv, layout, x_layout, pool):
+            b.call("conv_forward", conv, layout, x_layout, s.activation, pool, x, packed, y, indices)
             return
         full = b.buffer(b.tensor_size(s.layout, self.filters, prod(conv[4][1])))
-        b.call("conv_forward", conv, s.layout, x_layout, s.activation, None, x, packed, full, None)
+        b.call("conv_forward", conv, layout, x_layout, s.activation, None, x, packed, full, None)
         b.call("max_pool_forward", pool, b.planes(s.layout, self.filters), full, y, indices)
 
     def backward(self, b, s, dy):
@@ -205,7 +216,8 @@ class Conv(Layer):
             b.call("conv_reduce_weights", conv, s.layout, x_layout, b.accumulates(self), partial,
                    b.gradient(self, "weight"), b.gradient(self, "bias"))
         if x.needs_gradient:
-            packed = b.buffer(b.kernels.conv_packed_size(conv, s.layout, s.layout, True))
-            b.call("conv_pack", conv, s.layout, s.layout, True, b.factor_parameter(self, "weight"), None, packed)
-            dx, activation, mask = b.new_gradient(x, s.layout)
-            b.call("conv_backward_data", conv, s.layout, (0, 0.0), activation, dy, packed, mask, dx)
+            dx_layout = self.gradient_layout(b, s)
+            packed = b.buffer(b.kernels.conv_packed_size(conv, s.layout, dx_layout, True))
+            b.call("conv_pack", conv, s.layout, dx_layout, True, b.factor_parameter(self, "weight"), None, packed)
+            dx, activation, mask = b.new_gradient(x, dx_layout)
+            b.call("conv_backward_data", conv, s.layout, dx_layout, (0, 0.0), activation, dy, packed, mask, dx)
