@@ -113,7 +113,7 @@ static weights_pass build_weights_pass(const pycnn_conv *shape, pycnn_layout lay
     return c;
 }
 
-static int64_t conv_partial_size(const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout)
+static int64_t direct_partial_size(const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout)
 {
     const weights_pass c = build_weights_pass(shape, layout, x_layout);
     return c.chunks * c.partial_size;
@@ -351,7 +351,7 @@ static void run_conv_weights(const void *args, int64_t begin, int64_t end, void 
     for (int64_t task = begin; task < end; task++) run_conv_weights_task(args, task, scratch);
 }
 
-static int conv_backward_weights(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
+static int direct_backward_weights(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
                                  const uint8_t *learns, const void *dy, const void *x, void *partial)
 {
     conv_weights_args a = {.pass = build_weights_pass(shape, layout, x_layout), .dy = dy, .x = x, .partial = partial};
@@ -471,7 +471,7 @@ static void run_conv_reduce(const void *args, int64_t begin, int64_t end, void *
         else reduce_unit(a, task);
 }
 
-static int conv_reduce_weights(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
+static int direct_reduce_weights(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
                                int accumulate, const void *partial, void *dw, void *db)
 {
     const conv_reduce_args a = {.pass = build_weights_pass(shape, layout, x_layout), .accumulate = accumulate,
