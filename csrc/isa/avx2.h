@@ -72,3 +72,14 @@ INLINE ivec ivload(const lane_int *p) { return (ivec)_mm256_loadu_si256((const _
 INLINE void ivstore(lane_int *p, ivec a) { _mm256_storeu_si256((__m256i *)p, (__m256i)a); }
 INLINE ivec vtoint(vec a) { return __builtin_convertvector(vround(a), ivec); }
 INLINE vec vfromint(ivec a) { return __builtin_convertvector(a, vec); }
+/* Lane l is that of `a` with the number lanes[l], or zero where that is negative. */
+INLINE vec vpick(vec a, ivec lanes)
+{
+#ifdef PYCNN_DOUBLE
+    const __m256i halves = _mm256_set1_epi64x(INT64_C(1) << 32), twice = (__m256i)((lanes << 33) | (lanes << 1 & 0xff));
+    const vec picked = (vec)_mm256_permutevar8x32_ps((__m256)a, _mm256_add_epi32(twice, halves));
+#else
+    const vec picked = _mm256_permutevar8x32_ps(a, (__m256i)lanes);
+#endif
+    return (vec)((ivec)picked & ~(ivec)(lanes < 0));
+}

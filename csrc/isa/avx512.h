@@ -65,6 +65,16 @@ INLINE vec vselect(vmask m, vec yes, vec no) { return MM(mask_blend)(m, no, yes)
 INLINE ivec ivselect(vmask m, ivec yes, ivec no) { return (ivec)MMI(mask_blend)(m, (__m512i)no, (__m512i)yes); }
 INLINE ivec ivload(const lane_int *p) { return (ivec)_mm512_loadu_si512(p); }
 INLINE void ivstore(lane_int *p, ivec a) { _mm512_storeu_si512(p, (__m512i)a); }
+/* Lane l is that of `a` with the number lanes[l], or zero where that is negative. */
+INLINE vec vpick(vec a, ivec lanes)
+{
+    const vmask there = MMICMP(cmpge)((__m512i)lanes, _mm512_setzero_si512());
+#ifdef PYCNN_DOUBLE
+    return _mm512_maskz_permutexvar_pd(there, (__m512i)lanes, a);
+#else
+    return _mm512_maskz_permutexvar_ps(there, (__m512i)lanes, a);
+#endif
+}
 #ifdef PYCNN_DOUBLE
 INLINE ivec vtoint(vec a) { return (ivec)_mm512_cvtpd_epi64(a); }
 INLINE vec vfromint(ivec a) { return _mm512_cvtepi64_pd((__m512i)a); }

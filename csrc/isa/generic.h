@@ -72,3 +72,10 @@ INLINE ivec ivload(const lane_int *p) { ivec a; memcpy(&a, p, sizeof a); return 
 INLINE void ivstore(lane_int *p, ivec a) { memcpy(p, &a, sizeof a); }
 INLINE ivec vtoint(vec a) { return __builtin_convertvector(vround(a), ivec); }
 INLINE vec vfromint(ivec a) { return __builtin_convertvector(a, vec); }
+/* Lane l is that of `a` with the number lanes[l], or zero where that is negative. */
+INLINE vec vpick(vec a, ivec lanes)
+{
+    vec picked = {0};
+    for (int l = 0; l < V; l++) picked[l] = lanes[l] < 0 ? 0 : a[lanes[l] % V];
+    return picked;
+}

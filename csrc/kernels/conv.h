@@ -553,17 +553,28 @@ static void conv_rows(const conv_args *a, const conv_phase *phase, int64_t depth
     }
 }
 
-/* What follows the sums, on rows that are still in the cache. */
+/* What follows the sums, on n reals that are still in the cache. A ReLU is part of the sums. */
+static void finish_reals(pycnn_activation forward, pycnn_activation backward, real *y, const real *activated, int64_t n)
+{
+    if (forward.kind != PYCNN_IDENTITY && forward.kind != PYCNN_RELU) activate(forward, y, n);
+    if (backward.kind != PYCNN_IDENTITY) activation_gradient(backward, y, activated, y, n);
+}
+
 static void finish_rows(const conv_args *a, row_span rows, int64_t units, real *target, const real *activated,
                         int64_t target_unit)
 {
     const int64_t width = a->pass.target[2] * V, begin = rows.begin * width, size = (rows.end - rows.begin) * width;
     for (int64_t u = 0; u < units; u++) {
-        real *y = target + u * target_unit + begin;
-        if (a->forward.kind != PYCNN_IDENTITY && a->forward.kind != PYCNN_RELU) activate(a->forward, y, size);
-        if (a->backward.kind != PYCNN_IDENTITY)
-            activation_gradient(a->backward, y, activated + u * target_unit + begin, y, size);
+        const int64_t at = u * target_unit + begin;
+        finish_reals(a->forward, a->backward, target + at, activated ? activated + at : NULL, size);
     }
+}
+
+/* The rows, also those beyond the last, that the rows `pooled` of the pooled map are made of. */
+static row_span pooled_rows(const pycnn_window *p, row_span pooled)
+{
+    return (row_span){max64(0, pooled.begin * p->stride[1] - p->before[1]),
+                      (pooled.end - 1) * p->stride[1] - p->before[1] + (p->kernel[1] - 1) * p->dilation[1] + 1};
 }
 
 static void run_conv_task(const conv_args *a, int64_t task, real *scratch)
@@ -578,10 +589,8 @@ static void run_conv_task(const conv_args *a, int64_t task, real *scratch)
 
     row_span band_rows = {band * c->band_rows, (band + 1) * c->band_rows}, rows = band_rows;
     if (a->has_pool) {
-        const pycnn_window *p = &a->pool;
-        band_rows.end = min64(band_rows.end, p->out[1]);
-        rows.begin = max64(0, band_rows.begin * p->stride[1] - p->before[1]);
-        rows.end = (band_rows.end - 1) * p->stride[1] - p->before[1] + (p->kernel[1] - 1) * p->dilation[1] + 1;
+        band_rows.end = min64(band_rows.end, a->pool.out[1]);
+        rows = pooled_rows(&a->pool, band_rows);
     }
     rows.end = min64(rows.end, c->target[1]);
 
@@ -642,8 +651,7 @@ static void run_conv_task(const conv_args *a, int64_t task, real *scratch)
         const int64_t at = (block * all_targets + bundle.unit + u) * pooled;
         max_pool_plane(&a->pool, band_rows.begin, band_rows.end, scratch + u * target_unit, rows.begin,
                        a->target + at, a->indices ? a->indices + at : NULL);
-        if (a->forward.kind != PYCNN_IDENTITY && a->forward.kind != PYCNN_RELU)
-            activate(a->forward, a->target + at + band_rows.begin * pooled_row,
+        finish_reals(a->forward, a->backward, a->target + at + band_rows.begin * pooled_row, NULL,
                      (band_rows.end - band_rows.begin) * pooled_row);
     }
 }
@@ -693,10 +701,10 @@ static int direct_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_layou
     return prepare_conv(step, &a, shape, layout, x_layout, 0, pool);
 }
 
-static int direct_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout,
-                              pycnn_activation forward, pycnn_activation backward,
+static int direct_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
+                                pycnn_activation forward, pycnn_activation backward,
                               const void *dy, const void *packed, const void *x, void *dx)
 {
     conv_args a = {.forward = forward, .backward = backward, .source = dy, .packed = packed, .activated = x, .target = dx};
-    return prepare_conv(step, &a, shape, layout, layout, 1, NULL);
+    return prepare_conv(step, &a, shape, layout, x_layout, 1, NULL);
 }

@@ -152,8 +152,9 @@ static int64_t columns_packed_phase(const columns_pass *c, int64_t i)
     return c->targets * (V + c->sources * taps);
 }
 
-static int64_t columns_packed_size(const pycnn_conv *shape, pycnn_layout source_layout, int backward)
+static int64_t columns_packed_size(const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout, int backward)
 {
+    const pycnn_layout source_layout = backward ? layout : x_layout;
     columns_pass c;
     int64_t size = build_columns(&c, shape, source_layout, backward);
     if (size == PYCNN_OK) size = columns_packed_phase(&c, c.phase_count[0] * c.phase_count[1] * c.phase_count[2]);
@@ -197,9 +198,10 @@ static void run_columns_pack(const void *args, int64_t begin, int64_t end, void 
 
 static void release_columns_pack(void *args) { release_columns_pass(&((columns_pack_args *)args)->pass); }
 
-static int columns_pack(pycnn_step *step, const pycnn_conv *shape, pycnn_layout source_layout, int backward,
+static int columns_pack(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout, int backward,
                         const void *w, const void *bias, void *packed)
 {
+    const pycnn_layout source_layout = backward ? layout : x_layout;
     columns_pack_args a = {.w = w, .bias = bias, .packed = packed};
     int status = build_columns(&a.pass, shape, source_layout, backward);
     const int64_t *phases = a.pass.phase_count;
@@ -393,16 +395,20 @@ static int prepare_columns(pycnn_step *step, columns_args *a, const pycnn_conv *
     return status;
 }
 
-static int columns_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_layout x_layout, pycnn_activation activation,
-                           const void *x, const void *packed, void *y)
+static int columns_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
+                           pycnn_activation activation, const pycnn_window *pool,
+                           const void *x, const void *packed, void *y, void *indices)
 {
     columns_args a = {.forward = activation, .source = x, .packed = packed, .target = y};
+    (void)layout, (void)pool, (void)indices;
     return prepare_columns(step, &a, shape, x_layout, 0);
 }
 
-static int columns_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_activation forward,
-                                 pycnn_activation backward, const void *dy, const void *packed, const void *x, void *dx)
+static int columns_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
+                                 pycnn_activation forward, pycnn_activation backward,
+                                 const void *dy, const void *packed, const void *x, void *dx)
 {
     columns_args a = {.forward = forward, .backward = backward, .source = dy, .packed = packed, .activated = x, .target = dx};
+    (void)x_layout;
     return prepare_columns(step, &a, shape, layout, 1);
 }

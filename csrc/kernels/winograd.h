@@ -352,8 +352,9 @@ static winograd_pass build_winograd(const pycnn_conv *shape, int backward)
 
 /* Bias, then W as [tile of units][point][source][unit of the tile][V], or, where tasks transform their weights themselves, the
    taps as [unit][source][tap][V]. */
-static int64_t winograd_packed_size(const pycnn_conv *shape, int backward)
+static int64_t winograd_packed_size(const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout, int backward)
 {
+    (void)layout, (void)x_layout;
     const winograd_pass c = build_winograd(shape, backward);
     const int64_t taps = c.axis[0].taps * c.axis[1].taps;
     return c.bias_size + (c.late ? c.units * c.sources * taps * V : c.unit_tiles * c.points * c.w_point);
@@ -413,9 +414,10 @@ static void run_winograd_pack(const void *args, int64_t begin, int64_t end, void
     }
 }
 
-static int winograd_pack(pycnn_step *step, const pycnn_conv *shape, int backward, const void *w, const void *bias,
-                         void *packed)
+static int winograd_pack(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
+                         int backward, const void *w, const void *bias, void *packed)
 {
+    (void)layout, (void)x_layout;
     const winograd_pack_args a = {.pass = build_winograd(shape, backward), .w = w, .bias = bias, .packed = packed};
     const winograd_pass *c = &a.pass;
     return PREPARE(step, run_winograd_pack, ceil_div(c->sources, WINOGRAD_PACK_SOURCES),
@@ -577,18 +579,22 @@ static int prepare_winograd(pycnn_step *step, winograd_args a)
                        + (size_t)c->block * sizeof(winograd_tile), a);
 }
 
-static int winograd_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_activation activation,
-                            const pycnn_window *pool, const void *x, const void *packed, void *y, void *indices)
+static int winograd_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
+                            pycnn_activation activation, const pycnn_window *pool,
+                            const void *x, const void *packed, void *y, void *indices)
 {
+    (void)layout, (void)x_layout;
     winograd_args a = {.pass = build_winograd(shape, 0), .forward = activation, .has_pool = pool != NULL, .source = x,
                        .packed = packed, .target = y, .indices = indices};
     if (pool) a.pool = *pool;
     return prepare_winograd(step, a);
 }
 
-static int winograd_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_activation forward,
-                                  pycnn_activation backward, const void *dy, const void *packed, const void *x, void *dx)
+static int winograd_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
+                                  pycnn_activation forward, pycnn_activation backward,
+                                  const void *dy, const void *packed, const void *x, void *dx)
 {
+    (void)layout, (void)x_layout;
     return prepare_winograd(step, (winograd_args){.pass = build_winograd(shape, 1), .forward = forward, .backward = backward,
                                                   .source = dy, .packed = packed, .activated = x, .target = dx});
 }

@@ -70,8 +70,9 @@ static winograd_gradient build_winograd_gradient(const pycnn_conv *shape)
     return c;
 }
 
-static int64_t winograd_partial_size(const pycnn_conv *shape)
+static int64_t winograd_partial_size(const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout)
 {
+    (void)layout, (void)x_layout;
     const winograd_gradient c = build_winograd_gradient(shape);
     return c.chunks * c.partial_size;
 }
@@ -171,9 +172,10 @@ static void run_winograd_gradient(const void *args, int64_t begin, int64_t end, 
     }
 }
 
-static int winograd_backward_weights(pycnn_step *step, const pycnn_conv *shape, const uint8_t *learns, const void *dy,
-                                     const void *x, void *partial)
+static int winograd_backward_weights(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
+                                     const uint8_t *learns, const void *dy, const void *x, void *partial)
 {
+    (void)layout, (void)x_layout;
     winograd_gradient_args a = {.pass = build_winograd_gradient(shape), .dy = dy, .x = x, .partial = partial};
     const winograd_gradient *c = &a.pass;
     if (learns && !(a.learns = copied_flags(learns, shape->k))) return PYCNN_NO_MEMORY;
@@ -234,9 +236,10 @@ static void run_winograd_reduce(const void *args, int64_t begin, int64_t end, vo
     }
 }
 
-static int winograd_reduce_weights(pycnn_step *step, const pycnn_conv *shape, int accumulate, const void *partial, void *dw,
-                                   void *db)
+static int winograd_reduce_weights(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
+                                   int accumulate, const void *partial, void *dw, void *db)
 {
+    (void)layout, (void)x_layout;
     const winograd_reduce_args a = {.pass = build_winograd_gradient(shape), .accumulate = accumulate, .partial = partial,
                                     .dw = dw, .db = db};
     const winograd_gradient *c = &a.pass;
