@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The NEON variant on any machine: cross-compiles the kernels and their C tests for aarch64 and runs them under an emulator.
+# The NEON variant on any machine: the kernels and their C tests, cross-compiled for aarch64 and run under an emulator.
 #
 # Needs a cross compiler, its C library and the emulator; on Debian:
 #
@@ -12,7 +12,7 @@ compiler=${CC:-aarch64-linux-gnu-gcc}
 emulator=${EMULATOR:-qemu-aarch64 -L /usr/aarch64-linux-gnu}
 for command in "$compiler" "${emulator%% *}"; do
     if ! command -v "$command" > /dev/null; then
-        echo "$command is not here; on Debian: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user" >&2
+        echo "no $command; on Debian: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user" >&2
         exit 2
     fi
 done

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 SOURCES = Path(__file__).resolve().parent.parent / "csrc"
-COMPILER = next((c for c in (os.environ.get("CC"), "cc", "gcc", "clang") if c and shutil.which(shlex.split(c)[0])), None)
+CANDIDATES = [os.environ.get("CC"), "cc", "gcc", "clang"]
+COMPILER = next((c for c in CANDIDATES if c and shutil.which(shlex.split(c)[0])), None)
 
 
 @pytest.mark.skipif(not SOURCES.is_dir(), reason="the sources of the kernels are not beside the tests")

@@ -90,7 +90,7 @@ double *magnitudes(const double *a, int64_t n)
     return m;
 }
 
-/* ---- buffers ------------------------------------------------------------------------------------------------------- */
+/* ---- buffers ----------------------------------------------------------------------------------------------------- */
 
 static double get(const void *b, int64_t i)
 {
@@ -171,7 +171,7 @@ double *read_tensor(const void *b, pycnn_layout layout, int64_t n, int64_t c, in
     return a;
 }
 
-/* ---- running and comparing ------------------------------------------------------------------------------------------ */
+/* ---- running and comparing --------------------------------------------------------------------------------------- */
 
 void run(const char *kernel, int status, pycnn_step *step)
 {

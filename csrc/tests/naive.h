@@ -11,8 +11,8 @@ pycnn_window make_window(const int64_t in[3], const int64_t kernel[3], const int
                          const int64_t dilation[3], const int64_t before[3], const int64_t after[3], int ceil_mode);
 int64_t volume(const int64_t size[3]);
 
-/* Adds to the third array what the other two make of it: each output o of a window, connection e and tap t that falls on
-   an input i gives the term y[n][map e][o] += w[e][t] x[n][source e][i], or dx += w dy, or dw += dy x. */
+/* Adds to one array what the other two make of it: each output o of a window, connection e and tap t that falls on an
+   input i gives the term y[n][map e][o] += w[e][t] x[n][source e][i], or dx += w dy, or dw += dy x. */
 void correlate(const pycnn_connections *, direction, double *x, double *w, double *y);
 
 /* The input at tap t of output o, counted from the first, or -1 outside. */

@@ -76,7 +76,8 @@ static void test_maps(void)
         dx[i] *= slope;
     }
     void *dx_buffer = buffer(tensor_size(PYCNN_SAMPLES, c.n, c.c, in));
-    RUN(connected_backward_data, &c, g, dy_buffer, w_buffer, tensor_of(values, PYCNN_SAMPLES, c.n, c.c, in, 0), dx_buffer);
+    RUN(connected_backward_data, &c, g, dy_buffer, w_buffer, tensor_of(values, PYCNN_SAMPLES, c.n, c.c, in, 0),
+        dx_buffer);
     compare("dx", read_tensor(dx_buffer, PYCNN_SAMPLES, c.n, c.c, in, 1), dx, dx_bound, nx);
 
     const int accumulate = (int)draw_int(0, 1);

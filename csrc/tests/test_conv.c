@@ -96,8 +96,8 @@ static void expect(example *e, direction d, double *x, double *w, double *y, dou
 
 static example make_example(const conv_case *s)
 {
-    example e = {.conv = {make_window(s->in, s->kernel, s->stride, s->dilation, s->before, s->after, 0), s->n, s->c, s->k,
-                          s->groups}};
+    example e = {.conv = {make_window(s->in, s->kernel, s->stride, s->dilation, s->before, s->after, 0),
+                          s->n, s->c, s->k, s->groups}};
     const int64_t sources = s->c / s->groups, filters = s->k / s->groups;
     e.in = volume(e.conv.window.in), e.out = volume(e.conv.window.out), e.taps = volume(e.conv.window.kernel);
     e.weights = s->k * sources * e.taps;
@@ -140,7 +140,8 @@ static double *copied(const double *a, int64_t n)
     return b;
 }
 
-static void *packed_weights(const example *e, pycnn_layout layout, pycnn_layout x_layout, int backward, const double *bias)
+static void *packed_weights(const example *e, pycnn_layout layout, pycnn_layout x_layout, int backward,
+                            const double *bias)
 {
     const int64_t channels = backward ? e->conv.c : e->conv.k;
     void *packed = buffer(kernels->conv_packed_size(&e->conv, layout, x_layout, backward));
@@ -156,7 +157,8 @@ static void test_forward(const example *e, pycnn_layout layout, pycnn_layout x_l
     const double *bias = draw_int(0, 1) ? e->bias : NULL;
     const pycnn_activation f = draw_activation();
     double *bound = copied(e->y_bound, size), *want = activated(e->y, bound, bias, f, size, c->k, e->out);
-    const void *x = tensor_of(e->x, x_layout, c->n, c->c, e->in, 0), *packed = packed_weights(e, layout, x_layout, 0, bias);
+    const void *x = tensor_of(e->x, x_layout, c->n, c->c, e->in, 0);
+    const void *packed = packed_weights(e, layout, x_layout, 0, bias);
     void *y = buffer(tensor_size(layout, c->n, c->k, e->out));
     RUN(conv_forward, c, layout, x_layout, f, NULL, x, packed, y, NULL);
     compare("y", read_tensor(y, layout, c->n, c->k, e->out, 0), want, bound, size);
@@ -233,8 +235,8 @@ static void test_backward_weights(const example *e, pycnn_layout layout, pycnn_l
     double *dw = numbers(e->weights, -1, 1), *db = numbers(c->k, -1, 1);
     void *dw_buffer = buffer_of(dw, e->weights), *db_buffer = buffer_of(db, c->k);
     void *partial = buffer(kernels->conv_partial_size(c, layout, x_layout));
-    RUN(conv_backward_weights, c, layout, x_layout, some ? learns : NULL, tensor_of(e->dy, layout, c->n, c->k, e->out, 1),
-        tensor_of(e->x, x_layout, c->n, c->c, e->in, 0), partial);
+    RUN(conv_backward_weights, c, layout, x_layout, some ? learns : NULL,
+        tensor_of(e->dy, layout, c->n, c->k, e->out, 1), tensor_of(e->x, x_layout, c->n, c->c, e->in, 0), partial);
     RUN(conv_reduce_weights, c, layout, x_layout, accumulate, partial, dw_buffer, db_buffer);
 
     double *got = read_buffer(dw_buffer, e->weights), *got_bias = read_buffer(db_buffer, c->k);

@@ -9,7 +9,8 @@ static void test_layer(int64_t n, int64_t c, int64_t k)
     pycnn_connection *list = fenced((size_t)(c * k) * sizeof *list);
     for (int64_t e = 0; e < c * k; e++) list[e] = (pycnn_connection){e / c, e % c};
     const pycnn_connections all = {make_window(ones, ones, ones, ones, none, none, 0), n, c, k, c * k, list, NULL};
-    double *x = numbers(n * c, -1, 1), *w = numbers(k * c, -1, 1), *bias = numbers(k, -1, 1), *dy = numbers(n * k, -1, 1);
+    double *x = numbers(n * c, -1, 1), *w = numbers(k * c, -1, 1), *bias = numbers(k, -1, 1);
+    double *dy = numbers(n * k, -1, 1);
     double *x_size = magnitudes(x, n * c), *w_size = magnitudes(w, k * c), *dy_size = magnitudes(dy, n * k);
     const void *x_buffer = buffer_of(x, n * c), *w_buffer = buffer_of(w, k * c), *dy_buffer = buffer_of(dy, n * k);
 
@@ -69,8 +70,10 @@ static void test_layer(int64_t n, int64_t c, int64_t k)
 static void test_rbf(int64_t n, int64_t c, int64_t k)
 {
     const int squared = (int)draw_int(0, 1), sloped = (int)draw_int(0, 1), accumulate = (int)draw_int(0, 1);
-    begin_case("radial basis functions %lldx%lld to %lld, squared %d", (long long)n, (long long)c, (long long)k, squared);
-    double *x = numbers(n * c, -1, 1), *w = numbers(k * c, -1, 1), *dy = numbers(n * k, -1, 1), *slope = numbers(n * k, -1, 1);
+    begin_case("radial basis functions %lldx%lld to %lld, squared %d", (long long)n, (long long)c, (long long)k,
+               squared);
+    double *x = numbers(n * c, -1, 1), *w = numbers(k * c, -1, 1);
+    double *dy = numbers(n * k, -1, 1), *slope = numbers(n * k, -1, 1);
     double *y = zeros(n * k), *y_bound = zeros(n * k), *dx = zeros(n * c), *dx_bound = zeros(n * c);
     double *dw = zeros(k * c), *dw_bound = zeros(k * c), *dw_was = numbers(k * c, -1, 1);
     for (int64_t i = 0; i < n; i++)

@@ -49,7 +49,8 @@ static void test_arithmetic(int64_t n)
 
 static void test_copy_blocks(void)
 {
-    const int64_t blocks = draw_int(1, 40), length = draw_int(1, 700), from = length + draw_int(0, 9), to = length + draw_int(0, 9);
+    const int64_t blocks = draw_int(1, 40), length = draw_int(1, 700);
+    const int64_t from = length + draw_int(0, 9), to = length + draw_int(0, 9);
     begin_case("copy of %lld blocks of %lld", (long long)blocks, (long long)length);
     double *x = numbers(blocks * from, -1, 1), *y = numbers(blocks * to, -1, 1);
     void *y_buffer = buffer_of(y, blocks * to);

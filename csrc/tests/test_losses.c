@@ -24,7 +24,7 @@ static void test_softmax(int64_t outer, int64_t axis, int64_t inner)
             FOR_LINE(i) {
                 const double p = log ? exp(y[i]) : y[i];
                 dx[i] = log ? dy[i] - p * sum : p * (dy[i] - sum);
-                dx_bound[i] = epsilon() * (16 + 4 * sqrt((double)axis)) * p * (size + 1) + epsilon() * fabs(dy[i]) * log;
+                dx_bound[i] = epsilon() * ((16 + 4 * sqrt((double)axis)) * p * (size + 1) + fabs(dy[i]) * log);
             }
         }
         const void *x_buffer = buffer_of(x, n), *dy_buffer = buffer_of(dy, n);
@@ -120,7 +120,8 @@ static void test_distance_loss(int64_t n, int64_t classes)
 {
     begin_case("distance loss of %lldx%lld", (long long)n, (long long)classes);
     const double weight = draw(0.5, 2), margin = draw(0, 3), share = weight / (double)n;
-    double *y = numbers(n * classes, 0, 6), *dy = zeros(n * classes), *second = zeros(n * classes), *bound = zeros(n * classes);
+    double *y = numbers(n * classes, 0, 6), *bound = zeros(n * classes);
+    double *dy = zeros(n * classes), *second = zeros(n * classes);
     int64_t *labels = fenced((size_t)n * sizeof *labels);
     double loss = 0, correct = 0, result[2];
     for (int64_t i = 0; i < n; i++) {

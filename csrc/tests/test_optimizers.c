@@ -55,7 +55,8 @@ static void test_update(optimizer o, int has_velocity, int option, double guard)
     };
     const double *h = hyper[o];
     begin_case("optimizer %d, velocity %d, option %d, guard %g", (int)o, has_velocity, option, guard);
-    double *w = numbers(SIZE, -1, 1), *g = numbers(SIZE, -1, 1), *a = numbers(SIZE, 0.125, 1), *b = numbers(SIZE, 0.125, 1);
+    double *w = numbers(SIZE, -1, 1), *g = numbers(SIZE, -1, 1);
+    double *a = numbers(SIZE, 0.125, 1), *b = numbers(SIZE, 0.125, 1);
     void *w_buffer = buffer_of(w, SIZE), *a_buffer = buffer_of(a, SIZE), *b_buffer = buffer_of(b, SIZE);
     const void *g_buffer = buffer_of(g, SIZE);
     double *bound = zeros(SIZE);

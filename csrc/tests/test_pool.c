@@ -57,7 +57,8 @@ static double divisor_of(const pool_case *p, pycnn_divisor divisor, int64_t o)
     const pycnn_window *w = &p->window;
     double count = 1;
     for (int a = 2; a >= 0; a--) {
-        const int64_t before = divisor == PYCNN_TAPS ? 0 : w->before[a], after = divisor == PYCNN_TAPS ? 0 : p->after[a];
+        const int64_t before = divisor == PYCNN_TAPS ? 0 : w->before[a];
+        const int64_t after = divisor == PYCNN_TAPS ? 0 : p->after[a];
         int64_t taps = 0;
         for (int64_t t = 0; t < w->kernel[a]; t++) {
             const int64_t i = o % w->out[a] * w->stride[a] - w->before[a] + t * w->dilation[a];
