@@ -33,7 +33,7 @@ void *buffer_of(const double *a, int64_t n);
 double *read_buffer(const void *b, int64_t n);
 int64_t read_index(const void *b, int64_t i);           /* an integer as wide as a real */
 
-/* (n, c, s) in a layout, its size, and the place of an element. Lanes beyond n or c are zero in a gradient, else drawn. */
+/* (n, c, s) in a layout, its size, and where an element is. Lanes beyond n or c are zero in a gradient, else drawn. */
 int64_t tensor_size(pycnn_layout, int64_t n, int64_t c, int64_t s);
 int64_t tensor_at(pycnn_layout, int64_t c_count, int64_t s_count, int64_t n, int64_t c, int64_t s);
 void *tensor_of(const double *a, pycnn_layout, int64_t n, int64_t c, int64_t s, int gradient);
