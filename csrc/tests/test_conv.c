@@ -74,6 +74,12 @@ typedef struct {
     double *y_bound, *dx_bound, *dw_bound, *db_bound;
 } example;
 
+/* Whether an algorithm may compute it that rounds otherwise than the plain sum. */
+static int may_be_transformed(const pycnn_conv *c)
+{
+    return !c->direct && c->groups == 1 && volume(c->window.stride) == 1 && volume(c->window.kernel) > 1;
+}
+
 /* Of three sums of products, the sums and what rounding may do to them. */
 static void expect(example *e, direction d, double *x, double *w, double *y, double **sum, double **bound)
 {
@@ -87,17 +93,16 @@ static void expect(example *e, direction d, double *x, double *w, double *y, dou
                        : (double)(e->taps * (d == FORWARD ? e->conv.c : e->conv.k)) / (double)e->conv.groups;
     rounding(*bound, size, terms);
     /* The transformed sums of Winograd's algorithm mix neighbours: their rounding follows the largest. */
-    const int64_t *kernel = e->conv.window.kernel, *stride = e->conv.window.stride;
-    if (kernel[0] * kernel[1] != 3 || kernel[2] != 3 || stride[1] * stride[2] != 1 || e->conv.groups != 1) return;
+    if (!may_be_transformed(&e->conv)) return;
     double most = 0;
     for (int64_t i = 0; i < size; i++) most = fmax(most, (*bound)[i]);
     for (int64_t i = 0; i < size; i++) (*bound)[i] = most;
 }
 
-static example make_example(const conv_case *s)
+static example make_example(const conv_case *s, int direct)
 {
     example e = {.conv = {make_window(s->in, s->kernel, s->stride, s->dilation, s->before, s->after, 0),
-                          s->n, s->c, s->k, s->groups}};
+                          s->n, s->c, s->k, s->groups, direct}};
     const int64_t sources = s->c / s->groups, filters = s->k / s->groups;
     e.in = volume(e.conv.window.in), e.out = volume(e.conv.window.out), e.taps = volume(e.conv.window.kernel);
     e.weights = s->k * sources * e.taps;
@@ -173,6 +178,7 @@ static void test_forward(const example *e, pycnn_layout layout, pycnn_layout x_l
         before[a] = draw_int(0, kernel[a] / 2);
     }
     const pycnn_window pool = make_window(c->window.out, kernel, stride, ones, before, none, 0);
+    if (!kernels->conv_fuses_pool(c, layout, x_layout, &pool)) return;
     const int64_t pooled = volume(pool.out), planes = c->n * c->k, taps = volume(kernel);
     double *maxima = zeros(planes * pooled), *maxima_bound = zeros(planes * pooled);
     for (int64_t i = 0; i < planes * pooled; i++) {
@@ -255,7 +261,7 @@ static void test_backward_weights(const example *e, pycnn_layout layout, pycnn_l
     compare("db", got_bias, db, bias_bound, c->k);
 }
 
-static void test_case(const conv_case *s)
+static void test_case(const conv_case *s, int direct)
 {
     static const struct { const char *name; pycnn_layout y, x; } layouts[] = {
         {"samples", PYCNN_SAMPLES, PYCNN_SAMPLES},
@@ -267,9 +273,9 @@ static void test_case(const conv_case *s)
         if (layouts[l].x == PYCNN_PLAIN && s->groups != 1) continue;
 #define AXES(a) (long long)s->a[0], (long long)s->a[1], (long long)s->a[2]
         begin_case("convolution in %s, %lldx%lldx%lldx%lldx%lld to %lld, kernel %lldx%lldx%lld, stride %lldx%lldx%lld, "
-                   "groups %lld", layouts[l].name, (long long)s->n, (long long)s->c, AXES(in), (long long)s->k,
-                   AXES(kernel), AXES(stride), (long long)s->groups);
-        if (l == 0) e = make_example(s);
+                   "groups %lld%s", layouts[l].name, (long long)s->n, (long long)s->c, AXES(in), (long long)s->k,
+                   AXES(kernel), AXES(stride), (long long)s->groups, direct ? ", direct" : "");
+        if (l == 0) e = make_example(s, direct);
         test_forward(&e, layouts[l].y, layouts[l].x);
         if (layouts[l].x != PYCNN_PLAIN) test_backward_data(&e, layouts[l].y);
         test_backward_weights(&e, layouts[l].y, layouts[l].x);
@@ -279,9 +285,11 @@ static void test_case(const conv_case *s)
 
 void test_conv(void)
 {
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) test_case(&fixed[i]);
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        for (int direct = 0; direct <= (fixed[i].groups == 1 && volume(fixed[i].stride) == 1); direct++)
+            test_case(&fixed[i], direct);
     for (int i = 0; i < 60; i++) {
         const conv_case s = drawn_case();
-        test_case(&s);
+        test_case(&s, i % 2);
     }
 }
