@@ -174,8 +174,8 @@ static void test_forward(const example *e, pycnn_layout layout, pycnn_layout x_l
     int64_t kernel[3] = {1, 1, 1}, stride[3] = {1, 1, 1}, before[3] = {0, 0, 0};
     for (int a = 1; a < 3; a++) {
         kernel[a] = draw_int(1, c->window.out[a] < 3 ? c->window.out[a] : 3);
-        stride[a] = draw_int(1, 3);
-        before[a] = draw_int(0, kernel[a] / 2);
+        stride[a] = draw_int(0, 1) ? kernel[a] : draw_int(1, 3);
+        before[a] = draw_int(0, 1) ? 0 : draw_int(0, kernel[a] / 2);
     }
     const pycnn_window pool = make_window(c->window.out, kernel, stride, ones, before, none, 0);
     if (!kernels->conv_fuses_pool(c, layout, x_layout, &pool)) return;
