@@ -8,6 +8,7 @@ from tqdm import tqdm
 from pycnn import functional, reference
 
 from . import ceilings, peers
+from .dense import bench_dense
 from .layers import CONV_LAYERS, PASSES, POOL_LAYERS
 from .programs import Call
 from .timing import geometric_mean, interleaved, threads_set
@@ -136,4 +137,6 @@ def main(arguments):
         rows += bench_convolutions(layers, arguments.passes or PASSES, names, threads, arguments.rounds, arguments.seconds)
         if not arguments.layers:
             rows += bench_pooling(threads, names, arguments.rounds, arguments.seconds)
+        if not arguments.layers or "dense" in arguments.layers:
+            rows += bench_dense(threads, names, arguments.rounds, arguments.seconds)
     return rows

@@ -442,7 +442,7 @@ INLINE int winograd_fuses_pool(const pycnn_conv *shape, const pycnn_window *pool
     for (int a = 1; a < 3; a++) {
         const int64_t side = pool->kernel[a], outputs = winograd_outputs(shape->window.kernel[a]);
         if (side != pool->stride[a] || pool->before[a] || outputs % side || pool->out[a] * side > pool->in[a]) return 0;
-        if (side > 1 && (pool->dilation[a] != 1 || shape->window.dilation[a] != 1)) return 0;
+        if (shape->window.dilation[a] != 1 || (side > 1 && pool->dilation[a] != 1)) return 0;
     }
     return pool->kernel[0] == 1 && pool->in[0] == 1;
 }
