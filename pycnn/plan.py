@@ -41,6 +41,7 @@ LAYOUT_NAMES = {K.PLAIN: "plain", K.SAMPLES: "lanes are samples", K.CHANNELS: "l
 LAYOUT_ARGUMENTS = {    # of kernels that take layouts: which arguments they are, from source to target
     "import_tensor": (0,), "export_tensor": (0,), "reorder": (0, 1), "conv_pack": (1,), "conv_forward": (2, 1),
     "conv_backward_data": (1,), "conv_backward_weights": (2, 1), "conv_reduce_weights": (1,),
+    "batch_norm_sums": (0,), "batch_norm_forward": (0,), "batch_norm_backward_sums": (0,), "batch_norm_backward_data": (0,),
 }
 HYPER_SIZE = 16     # doubles of the control block that an optimizer reads; behind them the limit and norm of the gradient
 
@@ -139,11 +140,14 @@ class Builder:
 
     # ---- sizes
 
+    def whole_vectors(self, count):
+        """So many lanes that they hold `count`."""
+        return -(-count // self.kernels.lanes) * self.kernels.lanes
+
     def tensor_size(self, layout, channels, positions):
         """Reals of a tensor of the whole batch, lanes that nobody uses included."""
-        lanes = self.kernels.lanes
-        n = -(-self.batch // lanes) * lanes if layout == K.SAMPLES else self.batch
-        c = -(-channels // lanes) * lanes if layout == K.CHANNELS else channels
+        n = self.whole_vectors(self.batch) if layout == K.SAMPLES else self.batch
+        c = self.whole_vectors(channels) if layout == K.CHANNELS else channels
         return n * c * positions
 
     def size(self, edge, layout):
@@ -205,6 +209,10 @@ class Builder:
         """Address of a parameter, or None where the layer has none of that name."""
         p = layer._parameters.get(name)
         return None if p is None else self.storage.address(p)
+
+    def statistic(self, layer, name):
+        """Address of what a layer keeps of what it has seen."""
+        return self.storage.statistic_address(layer._statistics[name])
 
     def gradient(self, layer, name):
         """Address of a parameter's gradient, or None."""
@@ -516,6 +524,9 @@ class Plan:
         if optimizer is not None:
             b.label = "update"
             self._call_optimizer(b, optimizer, clip)
+            for stage in stages:
+                b.label = stage.layer.name
+                stage.layer.update(b, stage, self.results[-1].ctypes.data, self.control.ctypes.data)
         self._compile(b, slots["gradients"].stop)
         self._expect_sizes(graph, losses, outputs, input_gradients, slots)
 

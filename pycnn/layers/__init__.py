@@ -6,6 +6,7 @@ from .connect import Connect
 from .conv import Conv
 from .dense import Dense
 from .merge import Add, Concat, Multiply
+from .norm import BatchNorm
 from .pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool, SumPool
 from .rbf import RBF
 from .reshape import Flatten
@@ -13,7 +14,7 @@ from .softmax import LogSoftmax, Softmax
 from .subsample import SoftMaxPool, Subsample
 
 __all__ = [
-    "Add", "AvgPool", "Concat", "Connect", "Conv", "Dense", "ELU", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "Layer",
+    "Add", "AvgPool", "BatchNorm", "Concat", "Connect", "Conv", "Dense", "ELU", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "Layer",
     "LeakyReLU", "LogSoftmax", "MaxPool", "Multiply", "RBF", "ReLU", "ScaledTanh", "Sigmoid", "SoftMaxPool", "Softmax",
     "Softplus", "Subsample", "SumPool", "Tanh",
 ]
