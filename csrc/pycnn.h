@@ -110,16 +110,17 @@ typedef struct {
                      const void *w, const void *bias, void *packed);
     /* Whether conv_forward takes that pool. */
     int (*conv_fuses_pool)(const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout, const pycnn_window *pool);
-    /* y = f(b + w * x). `layout` is that of y; x has the same, or, with CHANNELS and one group, is PLAIN. With pool, y is the maximum of f over the
-       windows of pool and indices as in max_pool_forward. */
+    /* y = f(b + w * x + added). `layout` is that of y; x has the same, or, with CHANNELS and one group, is PLAIN. `added` is
+       like y, or NULL. With pool, and then nothing added, y is the maximum of f over the windows of pool and indices as in
+       max_pool_forward. */
     int (*conv_forward)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout,
                         pycnn_activation, const pycnn_window *pool,
-                        const void *x, const void *packed, void *y, void *indices);
-    /* dx = f'(x) . (w^T * dy), with f the activation that made x. A bias in packed is added to it: the forward pass of a
-       transposed convolution, followed by its activation `forward`. */
+                        const void *x, const void *packed, const void *added, void *y, void *indices);
+    /* dx = f'(x) . (w^T * dy + added), with f the activation that made x; `added` is like dx, or NULL. A bias in packed is
+       added to it: the forward pass of a transposed convolution, followed by its activation `forward`. */
     int (*conv_backward_data)(pycnn_step *, const pycnn_conv *, pycnn_layout layout,
                               pycnn_activation forward, pycnn_activation backward,
-                              const void *dy, const void *packed, const void *x, void *dx);
+                              const void *dy, const void *packed, const void *x, const void *added, void *dx);
     /* Elements of the partial sums that conv_backward_weights leaves for conv_reduce_weights. */
     int64_t (*conv_partial_size)(const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout);
     /* `learns`, of each filter, may be NULL: all do. The gradient of one that does not is unspecified. */

@@ -64,9 +64,9 @@ cdef extern from "pycnn.h" nogil:
         int conv_pack(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, int, void *, void *, void *)
         int conv_fuses_pool(pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_window *)
         int conv_forward(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_activation, pycnn_window *,
-                         void *, void *, void *, void *)
+                         void *, void *, void *, void *, void *)
         int conv_backward_data(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_activation, pycnn_activation,
-                               void *, void *, void *, void *)
+                               void *, void *, void *, void *, void *)
         int64_t conv_partial_size(pycnn_conv *, pycnn_layout, pycnn_layout)
         int conv_backward_weights(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, const unsigned char *, void *, void *,
                                   void *)
@@ -388,21 +388,21 @@ cdef class Program:
                                          <void *>packed))
 
     def conv_forward(self, conv, pycnn_layout layout, pycnn_layout x_layout, activation, pool, uintptr_t x,
-                     uintptr_t packed, uintptr_t y, uintptr_t indices):
+                     uintptr_t packed, uintptr_t y, uintptr_t indices, uintptr_t added=0):
         cdef pycnn_conv c = to_conv(conv)
         cdef pycnn_window p
         if pool:
             p = to_window(pool)
         self.append(self.table.conv_forward(self.new_step(), &c, layout, x_layout, to_activation(activation),
-                                            &p if pool else NULL, <void *>x, <void *>packed, <void *>y,
-                                            <void *>indices))
+                                            &p if pool else NULL, <void *>x, <void *>packed,
+                                            <void *>added, <void *>y, <void *>indices))
 
     def conv_backward_data(self, conv, pycnn_layout layout, forward, backward, uintptr_t dy, uintptr_t packed,
-                           uintptr_t x, uintptr_t dx):
+                           uintptr_t x, uintptr_t dx, uintptr_t added=0):
         cdef pycnn_conv c = to_conv(conv)
         self.append(self.table.conv_backward_data(self.new_step(), &c, layout, to_activation(forward),
                                                   to_activation(backward), <void *>dy, <void *>packed, <void *>x,
-                                                  <void *>dx))
+                                                  <void *>added, <void *>dx))
 
     def conv_backward_weights(self, conv, pycnn_layout layout, pycnn_layout x_layout, learns, uintptr_t dy, uintptr_t x,
                               uintptr_t partial):

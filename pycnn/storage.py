@@ -5,6 +5,8 @@ What layers keep of what they have seen (statistics) is a vector of its own.
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 
 from .layers.base import Parameter, Statistic
@@ -19,6 +21,14 @@ def aligned_vector(size, dtype):
     memory = np.zeros(size * dtype.itemsize + 2 * ALIGNMENT, np.uint8)
     begin = -memory.ctypes.data % ALIGNMENT
     return memory[begin : begin + size * dtype.itemsize].view(dtype)
+
+
+class Lease:
+    """A vector handed out to be read and written. Every view of it keeps the lease alive."""
+
+    def __init__(self, vector):
+        self._vector = vector
+        self.__array_interface__ = vector.__array_interface__
 
 
 class Storage:
@@ -64,7 +74,8 @@ class Storage:
                 statistic = Statistic(f"{name}/{kind}", tuple(shape), self, seen)
                 self.statistics[statistic.name] = statistic
                 seen += self._room(statistic)
-        self.values, self.seen = aligned_vector(size, self.dtype), aligned_vector(seen, self.dtype)
+        self._values, self._seen = aligned_vector(size, self.dtype), aligned_vector(seen, self.dtype)
+        self._leases, self._writes = weakref.WeakSet(), 0
         self._gradients = None
         self._state: dict[str, np.ndarray] = {}
         for name, (layer, specs, statistics) in layers.items():
@@ -79,16 +90,39 @@ class Storage:
         return -(-tensor.size // step) * step
 
     @property
+    def values(self):
+        return self._handed_out(self._values)
+
+    @property
+    def seen(self):
+        return self._handed_out(self._seen)
+
+    def _handed_out(self, vector):
+        lease = Lease(vector)
+        self._leases.add(lease)
+        self.note_write()
+        return np.asarray(lease)
+
+    def note_write(self):
+        """Says that parameters or statistics may have been written."""
+        self._writes += 1
+
+    def state_of_values(self):
+        """A number that changes whenever parameters or statistics may have been written; None while somebody holds a view of
+        them, and may write any time."""
+        return None if len(self._leases) else self._writes
+
+    @property
     def gradients(self):
         """The gradients of all parameters, made when first asked for."""
         if self._gradients is None:
-            self._gradients = aligned_vector(len(self.values), self.dtype)
+            self._gradients = aligned_vector(len(self._values), self.dtype)
         return self._gradients
 
     def state(self, name):
         """A vector of the optimizer's, zero at first."""
         if name not in self._state:
-            self._state[name] = aligned_vector(len(self.values), self.dtype)
+            self._state[name] = aligned_vector(len(self._values), self.dtype)
         return self._state[name]
 
     def reset_state(self):
@@ -109,7 +143,7 @@ class Storage:
 
     @property
     def values_address(self):
-        return self.values.ctypes.data
+        return self._values.ctypes.data
 
     @property
     def gradients_address(self):
@@ -122,7 +156,7 @@ class Storage:
         return self.state_address(CURVATURE) + parameter.offset * self.dtype.itemsize
 
     def statistic_address(self, statistic):
-        return self.seen.ctypes.data + statistic.offset * self.dtype.itemsize
+        return self._seen.ctypes.data + statistic.offset * self.dtype.itemsize
 
     def address(self, parameter):
         return self.values_address + parameter.offset * self.dtype.itemsize

@@ -66,21 +66,21 @@ static int conv_fuses_pool(const pycnn_conv *c, pycnn_layout layout, pycnn_layou
 
 static int conv_forward(pycnn_step *step, const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout,
                         pycnn_activation activation, const pycnn_window *pool,
-                        const void *x, const void *packed, void *y, void *indices)
+                        const void *x, const void *packed, const void *added, void *y, void *indices)
 {
     switch (conv_algorithm_of(c, layout, x_layout, FORWARD)) {
-    case WINOGRAD: return winograd_forward(step, c, activation, pool, x, packed, y, indices);
-    default: return direct_forward(step, c, layout, x_layout, activation, pool, x, packed, y, indices);
+    case WINOGRAD: return winograd_forward(step, c, activation, pool, x, packed, added, y, indices);
+    default: return direct_forward(step, c, layout, x_layout, activation, pool, x, packed, added, y, indices);
     }
 }
 
 static int conv_backward_data(pycnn_step *step, const pycnn_conv *c, pycnn_layout layout,
                               pycnn_activation forward, pycnn_activation backward,
-                              const void *dy, const void *packed, const void *x, void *dx)
+                              const void *dy, const void *packed, const void *x, const void *added, void *dx)
 {
     switch (conv_algorithm_of(c, layout, layout, BACKWARD_DATA)) {
-    case WINOGRAD: return winograd_backward_data(step, c, forward, backward, dy, packed, x, dx);
-    default: return direct_backward_data(step, c, layout, forward, backward, dy, packed, x, dx);
+    case WINOGRAD: return winograd_backward_data(step, c, forward, backward, dy, packed, x, added, dx);
+    default: return direct_backward_data(step, c, layout, forward, backward, dy, packed, x, added, dx);
     }
 }
 

@@ -160,6 +160,14 @@ class Layer:
         """Calls the kernels that update the layer's statistics after a training step, unless what lies at the addresses
         `guard` or `scale`, the loss and the factor of its gradient, is not finite."""
 
+    def fuses_norm(self, shape):
+        """Whether a normalisation can be folded into its weights, given the shape of its input."""
+        return False
+
+    def fuses_sum(self, shape):
+        """Whether its kernel can add another tensor to its result, given the shape of its input."""
+        return False
+
     def layout(self, b, s):
         """The layout in which the stage does its work: that of its input."""
         return s.inputs[0].layout

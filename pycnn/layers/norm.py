@@ -49,6 +49,9 @@ class BatchNorm(Layer):
     def count_connections(self, shape):
         return 2 * prod(shape)
 
+    def fuses_sum(self, shape):
+        return True
+
     def layout(self, b, s):
         x = s.inputs[0]
         return b.spatial_layout if x.layout == K.PLAIN and len(x.shape) > 1 else x.layout
@@ -56,27 +59,39 @@ class BatchNorm(Layer):
     def _sizes(self, b, s):
         return s.layout, b.batch, s.output.channels, s.output.positions
 
+    def known_statistics(self, b, maps):
+        """The statistics that the running averages give."""
+        statistics = b.buffer(2 * b.whole_vectors(maps))
+        b.prepare("batch_norm_known", maps, self.epsilon, b.statistic(self, "running_mean"), b.statistic(self, "running_var"),
+                  statistics)
+        return statistics
+
     def forward(self, b, s):
         x, sizes = b.value(s.inputs[0], s.layout), self._sizes(b, s)
-        s.statistics = statistics = b.buffer(3 * b.whole_vectors(s.output.channels))
         if b.training:
             partial = b.buffer(b.kernels.batch_norm_partial_size(*sizes))
+            s.statistics = b.buffer(3 * b.whole_vectors(s.output.channels))
             b.call("batch_norm_sums", *sizes, x, partial)
-            b.call("batch_norm_statistics", *sizes, self.epsilon, partial, statistics)
+            b.call("batch_norm_statistics", *sizes, self.epsilon, partial, s.statistics)
         else:
-            b.call("batch_norm_known", s.output.channels, self.epsilon, b.statistic(self, "running_mean"),
-                   b.statistic(self, "running_var"), statistics)
-        b.call("batch_norm_forward", *sizes, s.activation, x, statistics, b.parameter(self, "weight"),
-               b.parameter(self, "bias"), None, b.new_value(s.output, s.layout))
-        if s.activation == RECTIFIER:
-            s.output.activation = IDENTITY      # its backward pass takes care of that itself
+            s.statistics = self.known_statistics(b, s.output.channels)
+        b.call("batch_norm_forward", *sizes, s.activation, x, s.statistics, b.parameter(self, "weight"),
+               b.parameter(self, "bias"), s.added and b.value(s.added, s.layout), b.new_value(s.output, s.layout))
+        if self.rectifies(s):
+            s.output.activation = IDENTITY
+
+    def rectifies(self, s):
+        """Whether the backward pass multiplies by f' itself: it can where that follows from x."""
+        return s.activation == RECTIFIER and not s.added
 
     def backward(self, b, s, dy):
-        x, sizes, rectified = s.inputs[0], self._sizes(b, s), s.activation == RECTIFIER
+        x, sizes, rectified = s.inputs[0], self._sizes(b, s), self.rectifies(s)
         values, learns = b.value(x, s.layout), b.learns(self)
         known = s.statistics, b.parameter(self, "weight"), b.parameter(self, "bias")
         partial = b.buffer(b.kernels.batch_norm_partial_size(*sizes))
         sums = b.buffer(2 * b.whole_vectors(s.output.channels))
+        if s.added:
+            b.pass_gradient(s.added, dy, s.layout)
         b.call("batch_norm_backward_sums", *sizes, rectified, dy, values, *known, partial)
         b.call("batch_norm_backward_weights", *sizes, learns and b.accumulates(self), partial, s.statistics, sums,
                *(b.gradient(self, name) if learns else None for name in ("weight", "bias")))
