@@ -34,6 +34,7 @@ from . import config
 from .layers.activations import Activation
 from .layers.base import InputLayer, activation_code
 from .layers.conv import Conv
+from .layers.conv_transpose import ConvTranspose
 from .layers.merge import Add
 from .layers.norm import BatchNorm
 from .layers.pooling import MaxPool
@@ -442,10 +443,11 @@ def choose_spatial_layout(nodes, kernels, batch, training):
 
     samples = channels = 0.0
     for node in nodes:
-        if isinstance(node.layer, Conv) and node.layer.connections is None:
+        transposed = isinstance(node.layer, ConvTranspose)
+        if transposed or isinstance(node.layer, Conv) and node.layer.connections is None:
             inputs = node.inputs[0].shape[0]
             weights = node.layer.parameters(node.inputs[0].shape)["weight"].shape
-            work = prod(node.shape) * prod(weights[1:])
+            work = prod(node.inputs[0].shape if transposed else node.shape) * prod(weights[1:])
             depthwise = node.layer.groups == node.layer.filters == inputs
             groups = 1 if depthwise else min(lanes / (node.layer.filters / node.layer.groups), node.layer.groups)
             passes = [waste(node.layer.filters) * max(1.0, groups)] * (2 if training else 1)

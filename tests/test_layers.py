@@ -52,6 +52,20 @@ def reference_conv(layer, x):
     return reference.activation_forward(y, layer.activation or "identity")
 
 
+def reference_conv_transpose(layer, x):
+    y = reference.conv_transpose_forward(
+        x,
+        layer.weight,
+        layer.bias if layer.has_bias else None,
+        stride=layer.stride,
+        padding=layer.padding,
+        output_padding=layer.output_padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+    )
+    return reference.activation_forward(y, layer.activation or "identity")
+
+
 def reference_dense(layer, x):
     y = reference.dense_forward(
         x, layer.weight, layer._parameters["bias"].value if layer._parameters.get("bias") else None
@@ -101,6 +115,7 @@ REFERENCE = {
     "BatchNorm": reference_batch_norm,
     "Concat": lambda layer, *xs: reference.concat(xs),
     "Conv": reference_conv,
+    "ConvTranspose": reference_conv_transpose,
     "Dense": reference_dense,
     "ELU": reference_activation,
     "Flatten": lambda layer, x: x.reshape(len(x), math.prod(x.shape[1:])),
@@ -292,6 +307,25 @@ def test_conv_of_any_geometry_and_its_gradients(window, grouping, bias, activati
 
 
 @settings(max_examples=300)
+@given(
+    windows(), groupings(), st.integers(0, 2), st.booleans(), st.sampled_from([None, *ACTIVATIONS]), st.booleans(), batches,
+    each_layout,
+)
+def test_transposed_conv_of_any_geometry_and_its_gradients(window, grouping, extra, bias, activation, inside, batch, layout):
+    (spatial, options), (channels, filters, groups) = window, grouping
+    if options["padding"] != "same":
+        options["output_padding"] = min(extra, max(np.min(options["stride"]), np.min(options["dilation"])) - 1)
+    layer = L.ConvTranspose(filters, groups=groups, bias=bias, activation=activation, **options)
+    try:
+        layer(pycnn.Input((channels, *spatial)))
+    except ValueError as error:
+        assert "leaves nothing of an output" in str(error)
+        return
+    with maps_in(layout):
+        check(alone_or_inside(layer, (channels, *spatial), inside), batch)
+
+
+@settings(max_examples=300)
 @given(windows(padding_below_kernel=True), st.booleans(), st.sampled_from([1, 3, LANES, LANES + 1]), st.booleans(),
        batches, each_layout)
 def test_max_pooling_of_any_geometry_and_its_gradients(window, ceil_mode, channels, inside, batch, layout):
@@ -420,7 +454,7 @@ def test_layers_of_several_inputs_and_their_gradients(name, data, inside, batch,
 
 
 def test_every_layer_is_checked_here():
-    others = {"Conv", "Dense", "MaxPool", "AvgPool", "SumPool", "Subsample", "SoftMaxPool", "RBF"}
+    others = {"Conv", "ConvTranspose", "Dense", "MaxPool", "AvgPool", "SumPool", "Subsample", "SoftMaxPool", "RBF"}
     assert set(LAYERS) == others | ONE_INPUT.keys() | SEVERAL_INPUTS.keys()
     assert set(REFERENCE) == set(LAYERS)
 
