@@ -6,6 +6,7 @@ import pycnn
 from pycnn import models
 
 from . import descriptions, peers
+from .memory import growth
 from .timing import interleaved, threads_set
 
 NETWORKS = {d.__name__: d for d in (descriptions.lenet5, descriptions.cifar, descriptions.autoencoder, descriptions.resnet18)}
@@ -66,6 +67,17 @@ def lenet5_steps():
     return steps
 
 
+def step_memory(names, threads, batch=8):
+    """Prints and returns megabytes by which fresh processes grow in a training step of ResNet-18."""
+    found = {peer: growth(peer, "resnet18", batch, threads) for peer in (
+        "pycnn", *(("torch", "torch channels_last") if "torch" in names else ()))}
+    print(f"resnet18 training, batch {batch}: megabytes that a process grows by")
+    for peer, bytes_of in found.items():
+        print(f"  {peer:20s} {bytes_of['network'] / 1e6:6.0f}, of them {bytes_of['step'] / 1e6:6.0f} in the step"
+              f"{' (arena ' + format(bytes_of['arena'] / 1e6, '.0f') + ')' if 'arena' in bytes_of else ''}")
+    return {"network": "resnet18 memory", "batch": batch, "threads": threads, "bytes": found}
+
+
 def main(arguments):
     names, rows = peers.available(arguments.peers), []
     for threads in arguments.threads:
@@ -85,6 +97,10 @@ def main(arguments):
                 print(text, flush=True)
                 rows.append({"network": name, "mode": mode, "batch": batch, "threads": threads, "images_per_second": speeds,
                              "best_peer": best, "ratio": speeds["pycnn"] / others[best] if best else None})
+            if not arguments.layers or any(part in "resnet18" for part in arguments.layers):
+                rows.append(step_memory(names, threads))
+            if arguments.layers and not any(part in "lenet5" for part in arguments.layers):
+                continue
             times = interleaved(lenet5_steps(), arguments.rounds, arguments.seconds)
             gain = times["whole"] / times["frozen"]
             print(f"LeNet-5, batch 64, frozen but for its last layer: {gain:.2f} times as fast as whole; "

@@ -100,6 +100,7 @@ class Edge:
     uses: int = 0                                           # stages and losses that read it
     needs_gradient: bool = False
     gradients: list = field(default_factory=list)
+    remake: tuple | None = None                             # layout, kernel and arguments but the last that make it again
     slope: Buffer | None = None                             # in a pass of second derivatives: the loss' first ones
 
     @property
@@ -142,6 +143,7 @@ class Builder:
     def __init__(self, kernels, batch, training, spatial_layout, storage, rows, second=False):
         self.kernels, self.batch, self.training, self.second = kernels, batch, training, second
         self._squares = {}          # what has been squared -> its buffer
+        self._spare = set()         # buffers of finished gradients that only their stage reads
         self.spatial_layout, self.storage, self.rows = spatial_layout, storage, rows
         self.prepared, self.calls, self.buffers = [], [], []
         self.learned = {}           # layer -> whether its gradient has been written once
@@ -185,10 +187,14 @@ class Builder:
     # ---- values
 
     def value(self, edge, layout):
-        """The edge's value in `layout`, imported or reordered where it is not there yet."""
+        """The edge's value in `layout`, imported, reordered or made again where it is not there."""
         if layout not in edge.values:
             n, c, s = self.batch, edge.channels, edge.positions
             new = self.buffer(self.size(edge, layout))
+            if edge.remake and edge.remake[0] == layout:
+                self.call(*edge.remake[1:], new)
+                edge.values[layout] = new
+                return new
             if edge.source is not None:
                 self.call("import_tensor", layout, n, c, s, edge.source, self.rows, new)
             else:
@@ -202,6 +208,12 @@ class Builder:
         edge.layout = layout
         edge.values[layout] = self.buffer(self.size(edge, layout))
         return edge.values[layout]
+
+    def value_made_again(self, edge, layout, kernel, *arguments):
+        """Memory for the value that a stage makes by a cheap kernel, whose last argument it is. It is not kept for the
+        backward pass, but made again."""
+        edge.remake = (layout, kernel, *arguments) if self.training else None
+        self.call(kernel, *arguments, self.new_value(edge, layout))
 
     def alias_value(self, edge, of, layout):
         """The edge is another look at `of`."""
@@ -286,13 +298,14 @@ class Builder:
 
     # ---- gradients
 
-    def new_gradient(self, edge, layout, fuses=True):
+    def new_gradient(self, edge, layout, fuses=True, over=None):
         """Memory for a contribution to an edge's gradient: (buffer, activation to multiply by, value to take it at).
 
-        A kernel that cannot multiply passes `fuses=False`.
+        A kernel that cannot multiply passes `fuses=False`. One that may write its result over the gradient it reads, of the
+        same size, passes that as `over`.
         """
         multiplied = fuses and edge.uses == 1 and not self.second
-        new = self.buffer(self.size(edge, layout))
+        new = over if over in self._spare else self.buffer(self.size(edge, layout))
         edge.gradients.append(Gradient(new, layout, multiplied, True))
         return (new, *(self._mask(edge, layout) if multiplied else (IDENTITY, None)))
 
@@ -316,6 +329,7 @@ class Builder:
     def pass_gradient(self, edge, dy, layout, multiplied=False):
         """Contributes `dy` itself; `multiplied` says whether f' of the edge's producer is in it."""
         if edge.needs_gradient:
+            self._spare.discard(dy)
             edge.gradients.append(Gradient(dy, layout, multiplied, False))
 
     def finished_gradient(self, edge, layout):
@@ -340,7 +354,9 @@ class Builder:
             self.call("activation_backward", edge.activation, self.size(edge, layout), total.buffer, y, dx)
             if self.second:
                 self.call("activation_backward", edge.activation, self.size(edge, layout), dx, y, dx)
-            return dx
+            total = Gradient(dx, layout, True, True)
+        if total.exclusive:
+            self._spare.add(total.buffer)
         return total.buffer
 
 
@@ -582,6 +598,9 @@ class Plan:
             b.label = "total"
             b.call("total_loss", len(losses), self.results.ctypes.data, self.results[-1].ctypes.data)
         if gradients:
+            for stage in stages:
+                if stage.output.remake:
+                    stage.output.values.clear()
             for stage in reversed(stages):
                 b.label = stage.layer.name
                 if stage.output.needs_gradient and stage.output.gradients:

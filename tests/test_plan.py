@@ -475,7 +475,8 @@ def test_predictions_of_normalised_residual_blocks_write_each_map_once():
 
 def test_training_of_normalised_residual_blocks_reads_and_writes_each_map_as_little_as_possible():
     found = kernels(residual().plan(2, training=True))
-    assert found["batch_norm_sums"] == found["batch_norm_forward"] == found["batch_norm_backward_data"] == 6
+    assert found["batch_norm_sums"] == found["batch_norm_backward_data"] == 6
+    assert found["batch_norm_forward"] == 6 + 3     # those that a convolution or dense layer reads, once more on the way back
     assert not found["sum"] + found["activation_forward"]
     assert found["activation_backward"] == 1    # of what the global average reads
 

@@ -75,8 +75,11 @@ class BatchNorm(Layer):
             b.call("batch_norm_statistics", *sizes, self.epsilon, partial, s.statistics)
         else:
             s.statistics = self.known_statistics(b, s.output.channels)
-        b.call("batch_norm_forward", *sizes, s.activation, x, s.statistics, b.parameter(self, "weight"),
-               b.parameter(self, "bias"), s.added and b.value(s.added, s.layout), b.new_value(s.output, s.layout))
+        arguments = (*sizes, s.activation, x, s.statistics, b.parameter(self, "weight"), b.parameter(self, "bias"))
+        if s.added:
+            b.call("batch_norm_forward", *arguments, b.value(s.added, s.layout), b.new_value(s.output, s.layout))
+        else:
+            b.value_made_again(s.output, s.layout, "batch_norm_forward", *arguments, None)
         if self.rectifies(s):
             s.output.activation = IDENTITY
 
@@ -96,7 +99,7 @@ class BatchNorm(Layer):
         b.call("batch_norm_backward_weights", *sizes, learns and b.accumulates(self), partial, s.statistics, sums,
                *(b.gradient(self, name) if learns else None for name in ("weight", "bias")))
         if x.needs_gradient:
-            dx, _, _ = b.new_gradient(x, s.layout, fuses=False)
+            dx, _, _ = b.new_gradient(x, s.layout, fuses=False, over=dy)
             b.call("batch_norm_backward_data", *sizes, rectified, dy, values, *known, sums, dx)
 
     def update(self, b, s, guard, scale):
