@@ -6,6 +6,8 @@ import tempfile
 
 import numpy as np
 
+from . import descriptions
+
 PEERS = ("torch", "onnxruntime")
 
 
@@ -104,29 +106,23 @@ def onnx_call(session, x, y_shape):
 # ---- whole networks -----------------------------------------------------------------------------------------------------
 
 
-def torch_layers(description, channels_last):
-    """A torch.nn.Sequential of ("conv", k, r, padding), ("pool",), ("flatten",), ("dense", units) and ("relu",) entries."""
+def torch_network(description, values, channels_last):
+    """The network in PyTorch, with the arrays of the one in pycnn (see `descriptions`)."""
     import torch
-    from torch import nn
 
-    modules = []
-    for kind, *sizes in description:
-        modules.append({
-            "conv": lambda c, k, r, p: nn.Conv2d(c, k, r, padding=p), "pool": lambda: nn.MaxPool2d(2),
-            "flatten": nn.Flatten, "dense": nn.Linear, "relu": nn.ReLU,
-        }[kind](*sizes))
-    model = nn.Sequential(*modules)
+    model = descriptions.torch_module(description, values)
     return model.to(memory_format=torch.channels_last) if channels_last else model
 
 
-def torch_training_step(model, x, y, channels_last):
+def torch_training_step(model, x, y, channels_last, loss="cross_entropy"):
     """The usual training step: zero_grad, forward, backward, SGD with momentum."""
     import torch
 
     x, y = torch.from_numpy(x), torch.from_numpy(y)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
-    loss_of, optimizer = torch.nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, foreach=True)
+    loss_of = torch.nn.CrossEntropyLoss() if loss == "cross_entropy" else torch.nn.MSELoss()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, foreach=True)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
@@ -151,37 +147,9 @@ def torch_inference(model, x, channels_last):
     return infer
 
 
-def onnx_inference(model, x, y_shape, threads):
-    """The torch model in ONNX Runtime, by way of a file that onnx's own helpers write."""
+def onnx_inference(description, values, x, y_shape, threads):
+    """The network in ONNX Runtime, by way of a file that onnx's own helpers write."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.onnx")
-        write_onnx(model, x.shape, y_shape, path)
+        descriptions.onnx_file(description, values, len(x), path)
         return onnx_call(onnx_session(path, threads), x, y_shape)
-
-
-def write_onnx(model, x_shape, y_shape, path):
-    import onnx
-    from onnx import helper, numpy_helper
-    from torch import nn
-
-    nodes, weights, last = [], [], "x"
-    for i, module in enumerate(model):
-        inputs, attributes = [last], {}
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            for name in ("weight", "bias"):
-                weights.append(numpy_helper.from_array(getattr(module, name).detach().contiguous().numpy(), f"{name}{i}"))
-                inputs.append(f"{name}{i}")
-        if isinstance(module, nn.Conv2d):
-            kind, attributes = "Conv", {"pads": [*module.padding, *module.padding]}
-        elif isinstance(module, nn.Linear):
-            kind, attributes = "Gemm", {"transB": 1}
-        elif isinstance(module, nn.MaxPool2d):
-            kind, attributes = "MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]}
-        else:
-            kind = {nn.Flatten: "Flatten", nn.ReLU: "Relu"}[type(module)]
-        last = "y" if i == len(model) - 1 else f"h{i}"
-        nodes.append(helper.make_node(kind, inputs, [last], **attributes))
-    graph = helper.make_graph(
-        nodes, "net", [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, x_shape)],
-        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, y_shape)], weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)

@@ -112,16 +112,16 @@ typedef struct {
                      const void *w, const void *bias, void *packed);
     /* Whether conv_forward takes that pool. */
     int (*conv_fuses_pool)(const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout, const pycnn_window *pool);
-    /* y = f(b + w * x). With pool, y is the maximum of f over the windows of pool and indices as in max_pool_forward; y is
-       then not PLAIN. */
+    /* y = f(b + w * x + added); `added` is like y, or NULL. With pool, and then nothing added, y is the maximum of f over the
+       windows of pool and indices as in max_pool_forward; y is then not PLAIN. */
     int (*conv_forward)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout,
                         pycnn_activation, const pycnn_window *pool,
-                        const void *x, const void *packed, void *y, void *indices);
-    /* dx = f'(x) . (w^T * dy), with f the activation that made x. A bias in packed is added to it: the forward pass of a
-       transposed convolution, followed by its activation `forward`. */
+                        const void *x, const void *packed, const void *added, void *y, void *indices);
+    /* dx = f'(x) . (w^T * dy + added), with f the activation that made x; `added` is like dx, or NULL. A bias in packed is
+       added to it: the forward pass of a transposed convolution, followed by its activation `forward`. */
     int (*conv_backward_data)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout,
                               pycnn_activation forward, pycnn_activation backward,
-                              const void *dy, const void *packed, const void *x, void *dx);
+                              const void *dy, const void *packed, const void *x, const void *added, void *dx);
     /* Elements of the partial sums that conv_backward_weights leaves for conv_reduce_weights. */
     int64_t (*conv_partial_size)(const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout);
     /* `learns`, of each filter, may be NULL: all do. The gradient of one that does not is unspecified. */
@@ -175,6 +175,41 @@ typedef struct {
                                     const void *dy, const void *a, void *dx);
     int (*scale_maps_backward_weights)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions,
                                        int accumulate, const void *dy, const void *x, void *da, void *db);
+
+    /* ---- batch_norm.h: maps of n samples and c channels, in any layout, PLAIN with one position -------------- */
+    /* x -> partial sums, of batch_norm_partial_size reals. */
+    int64_t (*batch_norm_partial_size)(pycnn_layout, int64_t n, int64_t c, int64_t positions);
+    int (*batch_norm_sums)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions, const void *x,
+                           void *partial);
+    /* partial -> statistics: mean, 1 / sqrt(variance + epsilon) and unbiased variance, c rounded up to V of each. */
+    int (*batch_norm_statistics)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions, double epsilon,
+                                 const void *partial, void *statistics);
+    /* running += momentum (statistics - running), of statistics over `values` values a map; nothing while *guard or
+       *scale is not finite. */
+    int (*batch_norm_running)(pycnn_step *, int64_t c, int64_t values, double momentum, const void *statistics,
+                              const double *guard, const double *scale, void *running_mean, void *running_var);
+    /* running averages -> the first two of the statistics. */
+    int (*batch_norm_known)(pycnn_step *, int64_t c, double epsilon, const void *running_mean, const void *running_var,
+                            void *statistics);
+    /* y = f(gamma (x - mean) / sqrt(variance + epsilon) + beta + added); added may be NULL. */
+    int (*batch_norm_forward)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions, pycnn_activation,
+                              const void *x, const void *statistics, const void *gamma, const void *beta,
+                              const void *added, void *y);
+    /* dy -> partial sums. `rectified`: y was rectified, and dy is not yet multiplied by [y > 0]. */
+    int (*batch_norm_backward_sums)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions, int rectified,
+                                    const void *dy, const void *x, const void *statistics, const void *gamma,
+                                    const void *beta, void *partial);
+    /* partial -> sums: dbeta and dgamma, c rounded up to V of each; stored or added to dgamma and dbeta (c) too, unless
+       those are NULL. */
+    int (*batch_norm_backward_weights)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions, int accumulate,
+                                       const void *partial, const void *statistics, void *sums, void *dgamma, void *dbeta);
+    /* dx may be dy. */
+    int (*batch_norm_backward_data)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions, int rectified,
+                                    const void *dy, const void *x, const void *statistics, const void *gamma,
+                                    const void *beta, const void *sums, void *dx);
+    /* Weights w (k, per_filter) and bias (k) or NULL of a linear layer -> those of the layer with the normalisation. */
+    int (*batch_norm_fold)(pycnn_step *, int64_t k, int64_t per_filter, const void *statistics, const void *gamma,
+                           const void *beta, const void *w, const void *bias, void *folded_w, void *folded_bias);
 
     /* ---- rbf.h: y[k] = |x - w[k]|^2; x (N, C), y (N, K) and w (K, C) are PLAIN --------------------------- */
     int (*rbf_forward)(pycnn_step *, int64_t n, int64_t c, int64_t k, const void *x, const void *w, void *y);

@@ -64,9 +64,9 @@ cdef extern from "pycnn.h" nogil:
         int conv_pack(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, int, void *, void *, void *)
         int conv_fuses_pool(pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_window *)
         int conv_forward(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_activation, pycnn_window *,
-                         void *, void *, void *, void *)
+                         void *, void *, void *, void *, void *)
         int conv_backward_data(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_activation, pycnn_activation,
-                               void *, void *, void *, void *)
+                               void *, void *, void *, void *, void *)
         int64_t conv_partial_size(pycnn_conv *, pycnn_layout, pycnn_layout)
         int conv_backward_weights(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, const unsigned char *, void *, void *,
                                   void *)
@@ -91,6 +91,20 @@ cdef extern from "pycnn.h" nogil:
         int scale_maps_backward_data(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, void *, void *, void *)
         int scale_maps_backward_weights(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int, void *, void *,
                                         void *, void *)
+        int64_t batch_norm_partial_size(pycnn_layout, int64_t, int64_t, int64_t)
+        int batch_norm_sums(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, void *, void *)
+        int batch_norm_statistics(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, double, void *, void *)
+        int batch_norm_running(pycnn_step *, int64_t, int64_t, double, void *, double *, double *, void *, void *)
+        int batch_norm_known(pycnn_step *, int64_t, double, void *, void *, void *)
+        int batch_norm_forward(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, pycnn_activation, void *, void *,
+                               void *, void *, void *, void *)
+        int batch_norm_backward_sums(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int, void *, void *, void *,
+                                     void *, void *, void *)
+        int batch_norm_backward_weights(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int, void *, void *,
+                                        void *, void *, void *)
+        int batch_norm_backward_data(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int, void *, void *, void *,
+                                     void *, void *, void *, void *)
+        int batch_norm_fold(pycnn_step *, int64_t, int64_t, void *, void *, void *, void *, void *, void *, void *)
         int rbf_forward(pycnn_step *, int64_t, int64_t, int64_t, void *, void *, void *)
         int rbf_backward_data(pycnn_step *, int64_t, int64_t, int64_t, int, void *, void *, void *, void *, void *)
         int rbf_backward_weights(pycnn_step *, int64_t, int64_t, int64_t, int, int, void *, void *, void *, void *)
@@ -219,6 +233,9 @@ cdef class Kernels:
     def conv_partial_size(self, conv, pycnn_layout layout, pycnn_layout x_layout):
         cdef pycnn_conv c = to_conv(conv)
         return check_size(self.table.conv_partial_size(&c, layout, x_layout))
+
+    def batch_norm_partial_size(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions):
+        return self.table.batch_norm_partial_size(layout, n, c, positions)
 
 
 cdef check_size(int64_t size):
@@ -371,21 +388,21 @@ cdef class Program:
                                          <void *>packed))
 
     def conv_forward(self, conv, pycnn_layout layout, pycnn_layout x_layout, activation, pool, uintptr_t x,
-                     uintptr_t packed, uintptr_t y, uintptr_t indices):
+                     uintptr_t packed, uintptr_t y, uintptr_t indices, uintptr_t added=0):
         cdef pycnn_conv c = to_conv(conv)
         cdef pycnn_window p
         if pool:
             p = to_window(pool)
         self.append(self.table.conv_forward(self.new_step(), &c, layout, x_layout, to_activation(activation),
-                                            &p if pool else NULL, <void *>x, <void *>packed, <void *>y,
-                                            <void *>indices))
+                                            &p if pool else NULL, <void *>x, <void *>packed,
+                                            <void *>added, <void *>y, <void *>indices))
 
     def conv_backward_data(self, conv, pycnn_layout layout, pycnn_layout x_layout, forward, backward, uintptr_t dy,
-                           uintptr_t packed, uintptr_t x, uintptr_t dx):
+                           uintptr_t packed, uintptr_t x, uintptr_t dx, uintptr_t added=0):
         cdef pycnn_conv c = to_conv(conv)
         self.append(self.table.conv_backward_data(self.new_step(), &c, layout, x_layout, to_activation(forward),
                                                   to_activation(backward), <void *>dy, <void *>packed, <void *>x,
-                                                  <void *>dx))
+                                                  <void *>added, <void *>dx))
 
     def conv_backward_weights(self, conv, pycnn_layout layout, pycnn_layout x_layout, learns, uintptr_t dy, uintptr_t x,
                               uintptr_t partial):
@@ -480,6 +497,58 @@ cdef class Program:
                                     uintptr_t dy, uintptr_t x, uintptr_t da, uintptr_t db):
         self.append(self.table.scale_maps_backward_weights(self.new_step(), layout, n, c, positions, accumulate,
                                                            <void *>dy, <void *>x, <void *>da, <void *>db))
+
+    def batch_norm_sums(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, uintptr_t x, uintptr_t partial):
+        self.append(self.table.batch_norm_sums(self.new_step(), layout, n, c, positions, <void *>x, <void *>partial))
+
+    def batch_norm_statistics(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, double epsilon,
+                              uintptr_t partial, uintptr_t statistics):
+        self.append(self.table.batch_norm_statistics(self.new_step(), layout, n, c, positions, epsilon, <void *>partial,
+                                                     <void *>statistics))
+
+    def batch_norm_running(self, int64_t c, int64_t values, double momentum, uintptr_t statistics, uintptr_t guard,
+                           uintptr_t scale, uintptr_t running_mean, uintptr_t running_var):
+        self.append(self.table.batch_norm_running(self.new_step(), c, values, momentum, <void *>statistics,
+                                                  <double *>guard, <double *>scale, <void *>running_mean,
+                                                  <void *>running_var))
+
+    def batch_norm_known(self, int64_t c, double epsilon, uintptr_t running_mean, uintptr_t running_var,
+                         uintptr_t statistics):
+        self.append(self.table.batch_norm_known(self.new_step(), c, epsilon, <void *>running_mean, <void *>running_var,
+                                                <void *>statistics))
+
+    def batch_norm_forward(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, activation, uintptr_t x,
+                           uintptr_t statistics, uintptr_t gamma, uintptr_t beta, uintptr_t added, uintptr_t y):
+        self.append(self.table.batch_norm_forward(self.new_step(), layout, n, c, positions, to_activation(activation),
+                                                  <void *>x, <void *>statistics, <void *>gamma, <void *>beta,
+                                                  <void *>added, <void *>y))
+
+    def batch_norm_backward_sums(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, bint rectified,
+                                 uintptr_t dy, uintptr_t x, uintptr_t statistics, uintptr_t gamma, uintptr_t beta,
+                                 uintptr_t partial):
+        self.append(self.table.batch_norm_backward_sums(self.new_step(), layout, n, c, positions, rectified, <void *>dy,
+                                                        <void *>x, <void *>statistics, <void *>gamma, <void *>beta,
+                                                        <void *>partial))
+
+    def batch_norm_backward_weights(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, bint accumulate,
+                                    uintptr_t partial, uintptr_t statistics, uintptr_t sums, uintptr_t dgamma,
+                                    uintptr_t dbeta):
+        self.append(self.table.batch_norm_backward_weights(self.new_step(), layout, n, c, positions, accumulate,
+                                                           <void *>partial, <void *>statistics, <void *>sums,
+                                                           <void *>dgamma, <void *>dbeta))
+
+    def batch_norm_backward_data(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, bint rectified,
+                                 uintptr_t dy, uintptr_t x, uintptr_t statistics, uintptr_t gamma, uintptr_t beta,
+                                 uintptr_t sums, uintptr_t dx):
+        self.append(self.table.batch_norm_backward_data(self.new_step(), layout, n, c, positions, rectified, <void *>dy,
+                                                        <void *>x, <void *>statistics, <void *>gamma, <void *>beta,
+                                                        <void *>sums, <void *>dx))
+
+    def batch_norm_fold(self, int64_t k, int64_t per_filter, uintptr_t statistics, uintptr_t gamma, uintptr_t beta,
+                        uintptr_t w, uintptr_t bias, uintptr_t folded_w, uintptr_t folded_bias):
+        self.append(self.table.batch_norm_fold(self.new_step(), k, per_filter, <void *>statistics, <void *>gamma,
+                                               <void *>beta, <void *>w, <void *>bias, <void *>folded_w,
+                                               <void *>folded_bias))
 
     def rbf_forward(self, int64_t n, int64_t c, int64_t k, uintptr_t x, uintptr_t w, uintptr_t y):
         self.append(self.table.rbf_forward(self.new_step(), n, c, k, <void *>x, <void *>w, <void *>y))

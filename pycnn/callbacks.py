@@ -162,13 +162,13 @@ class EarlyStopping(Monitor):
 
 
 def packed_parameters(net):
-    """All parameters of a network as bytes, in the order of ``net.parameters``."""
-    return b"".join(value.tobytes() for value in net.parameters.values())
+    """All parameters and statistics of a network as bytes, in the order of ``net.parameters`` and ``net.statistics``."""
+    return b"".join(value.tobytes() for value in (*net.parameters.values(), *net.statistics.values()))
 
 
 def unpack_parameters(net, data):
-    """Sets the parameters that `packed_parameters` took."""
-    values = list(net.parameters.values())
+    """Sets what `packed_parameters` took."""
+    values = [*net.parameters.values(), *net.statistics.values()]
     pieces = np.split(np.frombuffer(data, values[0].dtype), np.cumsum([value.size for value in values])[:-1])
     for value, piece in zip(values, pieces):
         value[...] = piece.reshape(value.shape)

@@ -48,19 +48,19 @@ class Network:
     def __init__(self, inputs, outputs, *, name=None, dtype="float32", seed=0):
         self._form = "dict" if isinstance(outputs, dict) else "list" if isinstance(outputs, (list, tuple)) else "one"
         graph = Graph(inputs, outputs)
-        specs = parameter_specs(graph)
+        specs, statistics = parameter_specs(graph), statistic_specs(graph)
         values = initial_values(specs, np.random.default_rng(seed))
-        self._set_up(graph, specs, name, dtype)
+        self._set_up(graph, specs, statistics, name, dtype)
         for parameter_name, value in values.items():
             self.storage.parameters[parameter_name].value[...] = value
 
-    def _set_up(self, graph, specs, name, dtype):
+    def _set_up(self, graph, specs, statistics, name, dtype):
         self.graph, self.name = graph, name
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise TypeError(f"a network's dtype is float32 or float64, not {self.dtype}")
         self.layers = graph.layers
-        self.storage = Storage({n: (self.layers[n], s) for n, s in specs.items()}, self.dtype)
+        self.storage = Storage({n: (self.layers[n], s, statistics[n]) for n, s in specs.items()}, self.dtype)
         self.optimizer = None
         self.training_state = {}
         self._plans = OrderedDict()
@@ -88,6 +88,11 @@ class Network:
     def parameters(self):
         """dict of names such as ``"C1/weight"`` to views of the parameters."""
         return {name: p.value for name, p in self.storage.parameters.items()}
+
+    @property
+    def statistics(self):
+        """dict of names such as ``"BN1/running_mean"`` to views of what layers keep of what they have seen."""
+        return {name: s.value for name, s in self.storage.statistics.items()}
 
     def count_parameters(self, trainable=False):
         """How many parameters there are, or can learn."""
@@ -342,11 +347,11 @@ class Network:
     # ---- files
 
     def save(self, path):
-        """Writes graph, parameters, flags, optimizer and training state to one safetensors file.
+        """Writes graph, parameters, statistics, flags, optimizer and training state to one safetensors file.
 
         The file appears whole or not at all: it is written beside `path`, flushed to disk and renamed.
         """
-        tensors = dict(self.parameters)
+        tensors = {**self.parameters, **self.statistics}
         for state in self.optimizer.state if self.optimizer else ():
             vector = self.storage.state(state)
             for p in self.storage.parameters.values():
@@ -378,6 +383,11 @@ def parameter_specs(graph):
     total = sum(prod(spec.shape) for of_layer in specs.values() for spec in of_layer.values())
     check_size((total,), "the parameters")
     return specs
+
+
+def statistic_specs(graph):
+    """Layer name -> statistic name -> (shape, first value)."""
+    return {node.layer.name: node.layer.statistics(*(i.shape for i in node.inputs)) for node in graph.nodes}
 
 
 def initial_values(specs, rng):
@@ -421,13 +431,13 @@ def restored(tensors, description):
         return kind
 
     graph = Graph.from_dict(description["graph"], layer_class)
-    specs = parameter_specs(graph)
-    check_tensors(specs, tensors, description)
+    specs, statistics = parameter_specs(graph), statistic_specs(graph)
+    check_tensors(specs, statistics, tensors, description)
     net = Network.__new__(Network)
     net._form = description["form"]
-    net._set_up(graph, specs, description["name"], description["dtype"])
-    for p in net.storage.parameters.values():
-        p.value[...] = tensors[p.name]
+    net._set_up(graph, specs, statistics, description["name"], description["dtype"])
+    for stored in (*net.storage.parameters.values(), *net.storage.statistics.values()):
+        stored.value[...] = tensors[stored.name]
     for name, trainable in description["trainable"].items():
         net.layers[name]._trainable = bool(trainable)
     for name, entries in description["frozen"].items():
@@ -446,11 +456,13 @@ def restored(tensors, description):
     return net
 
 
-def check_tensors(specs, tensors, description):
+def check_tensors(specs, statistics, tensors, description):
     """ValueError unless the file holds exactly the tensors of the layers; nothing has been allocated yet."""
     shapes = {f"{name}/{kind}": tuple(spec.shape) for name, of_layer in specs.items() for kind, spec in of_layer.items()}
     states = OPTIMIZERS[description["optimizer"]["class"]].state if description["optimizer"] else ()
     shapes.update({f"optimizer/{state}/{name}": shape for name, shape in list(shapes.items()) for state in states})
+    shapes.update({f"{name}/{kind}": tuple(shape) for name, of_layer in statistics.items()
+                   for kind, (shape, _) in of_layer.items()})
     for name in set(shapes) ^ set(tensors):
         raise ValueError(f"tensor {name!r} is {'missing' if name in shapes else 'of no layer'}")
     for name, shape in shapes.items():

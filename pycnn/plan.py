@@ -2,11 +2,14 @@
 
 A plan is made in four passes:
 
-1. *Stages.* Nodes in order; an activation, and max pooling behind it, become part of the convolution before them.
+1. *Stages.* Nodes in order; what a kernel can do as it stores its result becomes part of it: the sum with a shortcut, an
+   activation, max pooling, and in predictions a normalisation.
 2. *Calls.* Each stage's layer calls kernels forward, the losses follow, then the stages in reverse, then the optimizer.
    Buffers are symbols so far; edges between stages are reordered where two stages want different layouts.
 3. *Arena.* Each buffer lives from its first to its last call; buffers that never live together share memory.
-4. *Program.* The calls again, with addresses, as C steps. Running them is one call that allocates nothing.
+4. *Program.* The calls again, with addresses, as C steps. Running them is one call that allocates nothing. Where nothing is
+   learned, what depends on parameters alone (weights packed for the kernels) comes first, and is left out as long as nobody
+   can have written a parameter since.
 
 Gradients that nobody needs are never called for: below the lowest layer that learns, of frozen maps, and of inputs nobody
 asked for.
@@ -31,6 +34,9 @@ from . import config
 from .layers.activations import Activation
 from .layers.base import InputLayer, activation_code
 from .layers.conv import Conv
+from .layers.conv_transpose import ConvTranspose
+from .layers.merge import Add
+from .layers.norm import BatchNorm
 from .layers.pooling import MaxPool
 from .layers.softmax import Softmax
 from .storage import ALIGNMENT, aligned_vector
@@ -41,6 +47,7 @@ LAYOUT_NAMES = {K.PLAIN: "plain", K.SAMPLES: "lanes are samples", K.CHANNELS: "l
 LAYOUT_ARGUMENTS = {    # of kernels that take layouts: which arguments they are, from source to target
     "import_tensor": (0,), "export_tensor": (0,), "reorder": (0, 1), "conv_pack": (1,), "conv_forward": (2, 1),
     "conv_backward_data": (1, 2), "conv_backward_weights": (2, 1), "conv_reduce_weights": (1,),
+    "batch_norm_sums": (0,), "batch_norm_forward": (0,), "batch_norm_backward_sums": (0,), "batch_norm_backward_data": (0,),
 }
 HYPER_SIZE = 16     # doubles of the control block that an optimizer reads; behind them the limit and norm of the gradient
 
@@ -93,6 +100,7 @@ class Edge:
     uses: int = 0                                           # stages and losses that read it
     needs_gradient: bool = False
     gradients: list = field(default_factory=list)
+    remake: tuple | None = None                             # layout, kernel and arguments but the last that make it again
     slope: Buffer | None = None                             # in a pass of second derivatives: the loss' first ones
 
     @property
@@ -105,11 +113,14 @@ class Edge:
 
 
 class Stage:
-    """A layer at work, with the activation and pooling that its kernel ends with."""
+    """A layer at work, with what its kernel ends with: y = pool(activation(norm(layer(x)) + added)).
 
-    def __init__(self, layer, inputs, output, activation, pool):
+    `inputs` are all edges that it reads, `added` among them as the last.
+    """
+
+    def __init__(self, layer, inputs, output, activation, norm=None, added=None, pool=None):
         self.layer, self.inputs, self.output = layer, inputs, output
-        self.activation, self.pool = activation, pool
+        self.activation, self.norm, self.added, self.pool = activation, norm, added, pool
         self.layout = K.PLAIN
 
 
@@ -132,18 +143,22 @@ class Builder:
     def __init__(self, kernels, batch, training, spatial_layout, storage, rows, second=False):
         self.kernels, self.batch, self.training, self.second = kernels, batch, training, second
         self._squares = {}          # what has been squared -> its buffer
+        self._spare = set()         # buffers of finished gradients that only their stage reads
         self.spatial_layout, self.storage, self.rows = spatial_layout, storage, rows
-        self.calls, self.buffers = [], []
+        self.prepared, self.calls, self.buffers = [], [], []
         self.learned = {}           # layer -> whether its gradient has been written once
         self.label = ""
 
     # ---- sizes
 
+    def whole_vectors(self, count):
+        """So many lanes that they hold `count`."""
+        return -(-count // self.kernels.lanes) * self.kernels.lanes
+
     def tensor_size(self, layout, channels, positions):
         """Reals of a tensor of the whole batch, lanes that nobody uses included."""
-        lanes = self.kernels.lanes
-        n = -(-self.batch // lanes) * lanes if layout == K.SAMPLES else self.batch
-        c = -(-channels // lanes) * lanes if layout == K.CHANNELS else channels
+        n = self.whole_vectors(self.batch) if layout == K.SAMPLES else self.batch
+        c = self.whole_vectors(channels) if layout == K.CHANNELS else channels
         return n * c * positions
 
     def size(self, edge, layout):
@@ -163,21 +178,23 @@ class Builder:
 
     def call(self, kernel, *arguments):
         """Appends a kernel call. Arguments are numbers, tuples of numbers, buffers, slots, or None for NULL."""
-        for argument in arguments:
-            for a in argument if isinstance(argument, list) else (argument,):
-                buffer = a.buffer if isinstance(a, Piece) else a
-                if isinstance(buffer, Buffer):
-                    buffer.first = len(self.calls) if buffer.first is None else buffer.first
-                    buffer.last = len(self.calls)
         self.calls.append((self.label, kernel, arguments))
+
+    def prepare(self, kernel, *arguments):
+        """Like `call`, of a kernel that reads parameters and statistics only."""
+        (self.calls if self.training else self.prepared).append((self.label, kernel, arguments))
 
     # ---- values
 
     def value(self, edge, layout):
-        """The edge's value in `layout`, imported or reordered where it is not there yet."""
+        """The edge's value in `layout`, imported, reordered or made again where it is not there."""
         if layout not in edge.values:
             n, c, s = self.batch, edge.channels, edge.positions
             new = self.buffer(self.size(edge, layout))
+            if edge.remake and edge.remake[0] == layout:
+                self.call(*edge.remake[1:], new)
+                edge.values[layout] = new
+                return new
             if edge.source is not None:
                 self.call("import_tensor", layout, n, c, s, edge.source, self.rows, new)
             else:
@@ -192,6 +209,12 @@ class Builder:
         edge.values[layout] = self.buffer(self.size(edge, layout))
         return edge.values[layout]
 
+    def value_made_again(self, edge, layout, kernel, *arguments):
+        """Memory for the value that a stage makes by a cheap kernel, whose last argument it is. It is not kept for the
+        backward pass, but made again."""
+        edge.remake = (layout, kernel, *arguments) if self.training else None
+        self.call(kernel, *arguments, self.new_value(edge, layout))
+
     def alias_value(self, edge, of, layout):
         """The edge is another look at `of`."""
         edge.layout = layout
@@ -205,6 +228,10 @@ class Builder:
         """Address of a parameter, or None where the layer has none of that name."""
         p = layer._parameters.get(name)
         return None if p is None else self.storage.address(p)
+
+    def statistic(self, layer, name):
+        """Address of what a layer keeps of what it has seen."""
+        return self.storage.statistic_address(layer._statistics[name])
 
     def gradient(self, layer, name):
         """Address of a parameter's gradient, or None."""
@@ -227,6 +254,18 @@ class Builder:
         masks = [layer._parameters[name].learns for name in names if name in layer._parameters]
         maps = 0 if None not in names and all(n in layer._parameters for n in names) else len(layer.learning_maps())
         return np.concatenate([*(mask.ravel() for mask in masks), np.zeros(maps, bool)]).astype(np.uint8).tobytes()
+
+    def linear_parameters(self, s):
+        """Addresses of weight and bias (or None) of a stage, the normalisation behind it folded into them."""
+        weight, bias = (self.parameter(s.layer, name) for name in ("weight", "bias"))
+        if s.norm is None:
+            return weight, bias
+        p, maps = s.layer._parameters["weight"], s.output.channels
+        statistics = s.norm.known_statistics(self, maps)
+        folded = self.buffer(p.size), self.buffer(maps)
+        self.prepare("batch_norm_fold", maps, p.size // maps, statistics, self.parameter(s.norm, "weight"),
+                     self.parameter(s.norm, "bias"), weight, bias, *folded)
+        return folded
 
     # ---- factors of derivatives
 
@@ -259,21 +298,38 @@ class Builder:
 
     # ---- gradients
 
-    def new_gradient(self, edge, layout, fuses=True):
+    def new_gradient(self, edge, layout, fuses=True, over=None):
         """Memory for a contribution to an edge's gradient: (buffer, activation to multiply by, value to take it at).
 
-        A kernel that cannot multiply passes `fuses=False`.
+        A kernel that cannot multiply passes `fuses=False`. One that may write its result over the gradient it reads, of the
+        same size, passes that as `over`.
         """
         multiplied = fuses and edge.uses == 1 and not self.second
-        new = self.buffer(self.size(edge, layout))
+        new = over if over in self._spare else self.buffer(self.size(edge, layout))
         edge.gradients.append(Gradient(new, layout, multiplied, True))
-        if multiplied and edge.activation != IDENTITY:
-            return new, edge.activation, self.value(edge, layout)
-        return new, IDENTITY, None
+        return (new, *(self._mask(edge, layout) if multiplied else (IDENTITY, None)))
+
+    def last_gradient(self, edge, layout):
+        """`new_gradient` for a kernel that can add the contributions of others too: a fourth result is that sum, or None."""
+        others = edge.gradients
+        if not others or len(others) + 1 < edge.uses or self.second or any(g.layout != layout for g in others):
+            return (*self.new_gradient(edge, layout), None)
+        added = others[0].buffer
+        if len(others) > 1:
+            added = self.buffer(self.size(edge, layout))
+            self.call("sum", self.size(edge, layout), [g.buffer for g in others], added)
+        new = self.buffer(self.size(edge, layout))
+        edge.gradients = [Gradient(new, layout, True, True)]
+        return (new, *self._mask(edge, layout), added)
+
+    def _mask(self, edge, layout):
+        """(activation whose f' an edge's gradient is multiplied by, value to take it at)"""
+        return (IDENTITY, None) if edge.activation == IDENTITY else (edge.activation, self.value(edge, layout))
 
     def pass_gradient(self, edge, dy, layout, multiplied=False):
         """Contributes `dy` itself; `multiplied` says whether f' of the edge's producer is in it."""
         if edge.needs_gradient:
+            self._spare.discard(dy)
             edge.gradients.append(Gradient(dy, layout, multiplied, False))
 
     def finished_gradient(self, edge, layout):
@@ -298,7 +354,9 @@ class Builder:
             self.call("activation_backward", edge.activation, self.size(edge, layout), total.buffer, y, dx)
             if self.second:
                 self.call("activation_backward", edge.activation, self.size(edge, layout), dx, y, dx)
-            return dx
+            total = Gradient(dx, layout, True, True)
+        if total.exclusive:
+            self._spare.add(total.buffer)
         return total.buffer
 
 
@@ -316,25 +374,42 @@ def needed_nodes(graph, targets):
     return [node for node in graph.nodes if node in needed]
 
 
-def absorbed_by(node, consumers, targets):
-    """The activation and pooling nodes, or None, that can be part of the kernel of `node`."""
+@dataclass
+class Absorbed:
+    """The nodes behind another that become part of its kernel, in this order; None where there is none."""
 
-    def follower(of, kind):
+    norm: object = None
+    add: object = None
+    activation: object = None
+    pool: object = None
+
+    def nodes(self):
+        return [node for node in (self.norm, self.add, self.activation, self.pool) if node is not None]
+
+
+def absorbed_by(node, consumers, targets, edges, training):
+    """What becomes part of the kernel of `node`. `edges` are those of the nodes that are done."""
+    layer, shape, found = node.layer, node.inputs[0].shape, Absorbed()
+
+    def follower(kind):
+        of = found.nodes()[-1] if found.nodes() else node
         only = consumers[of][0] if len(consumers[of]) == 1 and of not in targets else None
         return only if only is not None and isinstance(only.layer, kind) else None
 
-    activation = pool = None
-    if node.layer.fuses_activation:
-        last = node
-        if activation_code(node.layer.activation) == IDENTITY:
-            activation = follower(node, Activation)
-            last = activation or node
-        if node.layer.fuses_pool and len(node.shape) <= 3:
-            pool = follower(last, MaxPool)
-    return activation, pool
+    if activation_code(layer.activation) == IDENTITY:
+        if layer.fuses_norm(shape) and not training:
+            found.norm = follower(BatchNorm)
+        if layer.fuses_sum(shape):
+            add = follower(Add)
+            found.add = add if add and len(add.inputs) == 2 and any(other in edges for other in add.inputs) else None
+        if layer.fuses_activation:
+            found.activation = follower(Activation)
+    if layer.fuses_pool and not found.add and len(node.shape) <= 3:
+        found.pool = follower(MaxPool)
+    return found
 
 
-def build_stages(nodes, targets, sources):
+def build_stages(nodes, targets, sources, training):
     """Stages in order, and the edge of each node that ends one. `sources` are the slots of input nodes."""
     consumers = {node: [] for node in nodes}
     for node in nodes:
@@ -347,19 +422,26 @@ def build_stages(nodes, targets, sources):
         if isinstance(node.layer, InputLayer):
             edges[node] = Edge(node.shape, source=sources[node])
             continue
-        activation, pool = absorbed_by(node, consumers, targets)
-        last = pool or activation or node
-        taken.update(n for n in (activation, pool) if n is not None)
-        code = activation.layer.code if activation else IDENTITY
-        if node.layer.fuses_activation and not activation:
-            code = activation_code(node.layer.activation)
+        absorbed = absorbed_by(node, consumers, targets, edges, training)
+        taken.update(absorbed.nodes())
+        code = IDENTITY
         if isinstance(node.layer, Activation):
             code = node.layer.code
-        edges[last] = Edge(last.shape, activation=code)
+        elif absorbed.activation:
+            code = absorbed.activation.layer.code
+        elif node.layer.fuses_activation:
+            code = activation_code(node.layer.activation)
+        last = [node, *absorbed.nodes()][-1]
         inputs = [edges[source] for source in node.inputs]
+        added = None
+        if absorbed.add:
+            added = next(edges[other] for other in absorbed.add.inputs if other in edges)
+            inputs.append(added)
+        edges[last] = Edge(last.shape, activation=code)
         for edge in inputs:
             edge.uses += 1
-        stages.append(Stage(node.layer, inputs, edges[last], code, pool.layer if pool else None))
+        stages.append(Stage(node.layer, inputs, edges[last], code, absorbed.norm and absorbed.norm.layer, added,
+                            absorbed.pool and absorbed.pool.layer))
     return stages, edges
 
 
@@ -377,10 +459,11 @@ def choose_spatial_layout(nodes, kernels, batch, training):
 
     samples = channels = 0.0
     for node in nodes:
-        if isinstance(node.layer, Conv) and node.layer.connections is None:
+        transposed = isinstance(node.layer, ConvTranspose)
+        if transposed or isinstance(node.layer, Conv) and node.layer.connections is None:
             inputs = node.inputs[0].shape[0]
             weights = node.layer.parameters(node.inputs[0].shape)["weight"].shape
-            work = prod(node.shape) * prod(weights[1:])
+            work = prod(node.inputs[0].shape if transposed else node.shape) * prod(weights[1:])
             depthwise = node.layer.groups == node.layer.filters == inputs
             groups = 1 if depthwise else min(lanes / (node.layer.filters / node.layer.groups), node.layer.groups)
             passes = [waste(node.layer.filters) * max(1.0, groups)] * (2 if training else 1)
@@ -392,6 +475,18 @@ def choose_spatial_layout(nodes, kernels, batch, training):
 
 
 # ---- the arena ---------------------------------------------------------------------------------------------------
+
+
+def set_lives(calls, prepared):
+    """Sets the first and last of all calls that use a buffer. The first `prepared` of them are not made in every run: what
+    they leave for the others lives on."""
+    for i, (_, _, arguments) in enumerate(calls):
+        for argument in arguments:
+            for a in argument if isinstance(argument, list) else (argument,):
+                buffer = a.buffer if isinstance(a, Piece) else a
+                if isinstance(buffer, Buffer):
+                    buffer.first = i if buffer.first is None else buffer.first
+                    buffer.last = len(calls) if buffer.first < prepared <= i else i
 
 
 def place_buffers(buffers, real_size):
@@ -465,7 +560,7 @@ class Plan:
                  clip=False, outputs=(), second=False):
         losses = losses or {}
         self.batch, self.kernels, self.storage = batch, kernels, storage
-        self._choice = ThreadChoice()
+        self._choice, self._updates = ThreadChoice(), optimizer is not None
         self.control = np.zeros(HYPER_SIZE + 2)
         self.control[0] = 1.0
         self.results = np.zeros((len(losses) + 1, 2))
@@ -481,7 +576,7 @@ class Plan:
         targets = list(dict.fromkeys([*scored.values(), *(graph.outputs[name] for name in outputs)]))
         nodes = needed_nodes(graph, targets)
         sources = {node: Slot(i) for node, i in zip(graph.inputs.values(), slots["inputs"])}
-        stages, edges = build_stages(nodes, set(targets), sources)
+        stages, edges = build_stages(nodes, set(targets), sources, gradients)
         layout = choose_spatial_layout(nodes, kernels, batch, gradients)
         b = Builder(kernels, batch, gradients, layout, storage, Slot(slots["rows"]), second)
         for node in scored.values():
@@ -503,6 +598,9 @@ class Plan:
             b.label = "total"
             b.call("total_loss", len(losses), self.results.ctypes.data, self.results[-1].ctypes.data)
         if gradients:
+            for stage in stages:
+                if stage.output.remake:
+                    stage.output.values.clear()
             for stage in reversed(stages):
                 b.label = stage.layer.name
                 if stage.output.needs_gradient and stage.output.gradients:
@@ -516,6 +614,9 @@ class Plan:
         if optimizer is not None:
             b.label = "update"
             self._call_optimizer(b, optimizer, clip)
+            for stage in stages:
+                b.label = stage.layer.name
+                stage.layer.update(b, stage, self.results[-1].ctypes.data, self.control.ctypes.data)
         self._compile(b, slots["gradients"].stop)
         self._expect_sizes(graph, losses, outputs, input_gradients, slots)
 
@@ -565,6 +666,9 @@ class Plan:
                storage.gradients_address, *(storage.state_address(name) for name in optimizer.state))
 
     def _compile(self, b, slot_count):
+        calls, self._prepared = [*b.prepared, *b.calls], len(b.prepared)
+        self._prepared_at = None        # the storage's state when those calls were last made
+        set_lives(calls, self._prepared)
         self.arena_bytes = place_buffers(b.buffers, self.kernels.real_size)
         self._arena = aligned_vector(self.arena_bytes, np.uint8)
         base, real_size = self._arena.ctypes.data, self.kernels.real_size
@@ -581,9 +685,9 @@ class Plan:
                 return [resolve(x) for x in a]
             return 0 if a is None else a
 
-        for _, kernel, arguments in b.calls:
+        for _, kernel, arguments in calls:
             getattr(self.program, kernel)(*map(resolve, arguments))
-        self._steps = [(label, kernel, described_layouts(kernel, arguments)) for label, kernel, arguments in b.calls]
+        self._steps = [(label, kernel, described_layouts(kernel, arguments)) for label, kernel, arguments in calls]
 
     def _expect_sizes(self, graph, losses, outputs, input_gradients, slots):
         """How large the arrays of `run` are at least. Of inputs that is one sample, since rows may choose among any number."""
@@ -607,7 +711,12 @@ class Plan:
             for i in self._inputs:
                 if arrays[i] is not None and len(arrays[i]) < self.batch:
                     raise ValueError(f"input {i} has {len(arrays[i])} samples, the plan is one of {self.batch}")
-        self._choice.run(self.program, config.get_num_threads(), arrays, self._written)
+        if self._updates:
+            self.storage.note_write()
+        state = self.storage.state_of_values()
+        begin = self._prepared if state is not None and state == self._prepared_at else 0
+        self._choice.run(self.program, config.get_num_threads(), arrays, self._written, begin)
+        self._prepared_at = state
 
     def __str__(self):
         """The steps in order, and the bytes of the arena."""

@@ -22,12 +22,12 @@ class ThreadChoice:
     >>> choice.took(threads, 0.001)
     """
 
-    def run(self, program, limit, arrays, outputs):
-        """Runs a program on at most `limit` threads, and learns from it."""
+    def run(self, program, limit, arrays, outputs, begin=0):
+        """Runs a program from step `begin` on, on at most `limit` threads, and learns from it."""
         threads = self.threads(limit)
-        begin = time.perf_counter()
-        program.run(arrays, threads=threads, outputs=outputs)
-        self.took(threads, time.perf_counter() - begin)
+        start = time.perf_counter()
+        program.run(arrays, threads=threads, begin=begin, outputs=outputs)
+        self.took(threads, time.perf_counter() - start)
 
     def __init__(self):
         self._begin(None)

@@ -559,6 +559,81 @@ def test_state_that_is_left_out_starts_at_zero():
         np.testing.assert_array_equal(actual, expected)
 
 
+# ---- normalisation ----------------------------------------------------------------------------------------------------
+
+maps = st.one_of(
+    st.tuples(st.integers(1, 300), st.integers(1, 40)),
+    st.tuples(batches, st.integers(1, 40), st.integers(1, 30)),
+    st.tuples(batches, st.integers(1, 40), st.integers(1, 9), st.integers(1, 40)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(40, 100), st.integers(40, 100)),
+    st.tuples(batches, st.integers(1, 20), st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
+)
+
+
+def norm_bound(x, epsilon):
+    """How far the normalised x may be off, in standard deviations: x, the mean and their difference are rounded numbers of
+    the size of the largest x, and the deviation is a sum of as many squares as there are values of a map."""
+    axes = (0, *range(2, x.ndim))
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    inverse = (1 / np.sqrt(x.var(axis=axes, dtype=np.float64) + epsilon)).reshape(shape)
+    xhat = np.abs(x - x.mean(axis=axes, dtype=np.float64).reshape(shape)) * inverse
+    eps = np.finfo(x.dtype).eps if x.dtype == np.float32 else 1e-11
+    return 8 * eps * (np.abs(x).max(axis=axes).reshape(shape) * inverse + xhat) * (1 + xhat), inverse
+
+
+@stable(200)
+@given(maps, dtypes, forms, st.sampled_from([0.0, 1.0, 30.0]), st.sampled_from([1e-5, 0.1]), generators)
+def test_batch_norm_agrees_with_the_reference(shape, dtype, form, offset, epsilon, rng):
+    c = shape[1]
+    x = form(normal(rng, shape, dtype) * rng.uniform(0.5, 2, (c, *[1] * (len(shape) - 2))).astype(dtype) + dtype(offset))
+    weight, bias = normal(rng, (c,), dtype), normal(rng, (c,), dtype)
+    bound, _ = norm_bound(np.asarray(x, dtype), epsilon)
+    by_channel = (-1, *[1] * (len(shape) - 2))
+    y, mean, variance = functional.batch_norm_forward(x, weight, bias, epsilon)
+    expected, expected_mean, expected_variance = reference.batch_norm_forward(*exact(x, weight, bias), epsilon)
+    assert y.dtype == mean.dtype == variance.dtype == dtype
+    rounding = 8 * (np.finfo(np.float32).eps if dtype == np.float32 else 1e-12) * (1 + np.abs(expected))
+    assert np.all(np.abs(y - expected) <= np.abs(weight).reshape(by_channel) * bound + rounding)
+    axes, count = (0, *range(2, len(shape))), math.prod(shape) // c
+    assert_sums_agree(mean, expected_mean, np.abs(np.asarray(x, np.float64)).mean(axis=axes), count)
+    np.testing.assert_allclose(variance, expected_variance, rtol=2e-5 if dtype == np.float32 else 1e-10,
+                               atol=np.finfo(dtype).eps * (1 + offset))
+    known = abs(normal(rng, (c,), dtype)) + dtype(0.5)
+    y = functional.batch_norm_inference(x, weight, bias, bias, known, epsilon)
+    expected = reference.batch_norm_inference(*exact(x, weight, bias, bias, known), epsilon)
+    assert_rounded(y, expected, 16 + 8 * offset)
+
+
+@stable(200)
+@given(maps, dtypes, forms, st.sampled_from([0.1, 1.0]), generators)
+def test_batch_norm_backward_agrees_with_the_reference(shape, dtype, form, epsilon, rng):
+    x, dy, weight = normal(rng, shape, dtype), normal(rng, shape, dtype), normal(rng, shape[1:2], dtype)
+    results = functional.batch_norm_backward(form(dy), form(x), weight, epsilon)
+    expected = reference.batch_norm_backward(*exact(dy, x, weight), epsilon)
+    axes, count = (0, *range(2, len(shape))), x.size // shape[1]
+    bound, inverse = norm_bound(x, epsilon)
+    xhat = np.abs(x - x.mean(axis=axes, keepdims=True)) * inverse
+    sizes = [(np.abs(dy) * (1 + xhat)).sum(axis=axes), np.abs(dy).sum(axis=axes)]
+    for actual, of, size in zip(results[1:], expected[1:], sizes):
+        assert actual.dtype == dtype
+        assert_sums_agree(actual, of, 4 * size, count)
+    means = [(size / count).reshape(1, -1, *[1] * (len(shape) - 2)) for size in sizes]
+    magnitude = np.abs(weight).reshape(1, -1, *[1] * (len(shape) - 2)) * inverse * (
+        np.abs(dy) + means[1] + (1 + xhat) * means[0])
+    assert_sums_agree(results[0], expected[0], 16 * magnitude, 1)
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (5, 3, 70, 70), (33, 17, 3, 5)])
+def test_batch_norm_keeps_its_digits_far_from_zero(shape):
+    """The variance is taken around the mean: of numbers near 1000 with deviation 1, single-pass sums of squares have lost
+    all but one digit."""
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32) + np.float32(1000)
+    _, mean, variance = functional.batch_norm_forward(x, np.ones(shape[1]), np.ones(shape[1]))
+    _, expected_mean, expected = reference.batch_norm_forward(*exact(x, np.ones(shape[1]), np.ones(shape[1])))
+    np.testing.assert_allclose(mean, expected_mean, rtol=2e-7)
+    np.testing.assert_allclose(variance, expected, rtol=2e-5)
+
+
 # ---- threads, and programs that are kept ------------------------------------------------------------------------------
 
 
@@ -593,6 +668,8 @@ def call_everything(rng, dtype):
         results += [functional.activation_forward(y, "tanh"), functional.log_softmax(y)]
         results += functional.softmax_cross_entropy(y, rng.integers(0, k, (n, *y.shape[2:])))
         results += functional.mean_squared_error(y, dy)
+        results += functional.batch_norm_forward(y, np.arange(k), np.ones(k))
+        results += functional.batch_norm_backward(dy, y, np.ones(k))
     x, w, dy = normal(rng, (130, 400), dtype), normal(rng, (300, 400), dtype), normal(rng, (130, 300), dtype)
     results += [functional.dense_forward(x, w), functional.dense_backward_data(dy, w)]
     results += functional.dense_backward_weights(dy, x)
@@ -630,6 +707,8 @@ def test_a_program_that_runs_again_remembers_nothing(n):
             functional.max_pool_backward(y, indices, x.shape, 2),
             functional.avg_pool_forward(x, 3),
             functional.softmax(x),
+            *functional.batch_norm_backward(x, x, x[0, :, 0, 0]),
+            functional.batch_norm_inference(x, *(x[0, :, 0, :4] ** 2).T),
             *functional.mean_squared_error(x, -x),
         ]
 
@@ -736,6 +815,8 @@ def test_an_empty_batch_gives_empty_results():
     assert functional.global_avg_pool_forward(x).shape == (0, 4, 1, 1)
     assert functional.dense_forward(x[:, :, 0, 0], w[:, :, 0, 0]).shape == (0, 2)
     np.testing.assert_array_equal(functional.dense_backward_weights(dy[:, :, 0, 0], x[:, :, 0, 0])[0], np.zeros((2, 4)))
+    y, mean, variance = functional.batch_norm_forward(x, np.ones(4), np.ones(4))
+    assert y.shape == functional.batch_norm_backward(x, x, np.ones(4))[0].shape == x.shape
     assert functional.softmax(x).shape == functional.activation_forward(x, "relu").shape == x.shape
     assert functional.add(x, x).shape == functional.multiply(x, x).shape == x.shape
     loss, gradient = functional.softmax_cross_entropy(np.ones((0, 3)), np.ones(0, int))
@@ -846,6 +927,11 @@ HUGE = 2**40
         ("softmax_cross_entropy", (W[..., 0, 0], [0] * 6, [1, 2]), {}, ValueError, "sample_weights must have shape"),
         ("softmax_cross_entropy", (W[..., 0, 0], [0] * 6, None, B), {}, ValueError, "class_weights must have shape"),
         ("mean_squared_error", (X, Y), {}, ValueError, "target must have shape"),
+        ("batch_norm_forward", (X, B, B), {}, ValueError, r"weight must have shape \(4,\), got \(6,\)"),
+        ("batch_norm_forward", (X, B[:4], B), {}, ValueError, r"bias must have shape \(4,\)"),
+        ("batch_norm_forward", (X, B[:4], B[:4], -1), {}, ValueError, "epsilon must be a finite number of at least 0"),
+        ("batch_norm_inference", (X, B[:4], B[:4], B, B), {}, ValueError, "running_mean must have shape"),
+        ("batch_norm_backward", (Y, X, B[:4]), {}, ValueError, "dy must have shape"),
         ("sgd_update", (X, Y), {"lr": 1}, ValueError, "g must have shape"),
         ("sgd_update", (X, X), {"lr": math.nan}, ValueError, "lr must be a finite number of at least 0, got nan"),
         ("sgd_update", (X, X), {"lr": "fast"}, TypeError, "lr must be a number, got 'fast'"),

@@ -52,6 +52,20 @@ def reference_conv(layer, x):
     return reference.activation_forward(y, layer.activation or "identity")
 
 
+def reference_conv_transpose(layer, x):
+    y = reference.conv_transpose_forward(
+        x,
+        layer.weight,
+        layer.bias if layer.has_bias else None,
+        stride=layer.stride,
+        padding=layer.padding,
+        output_padding=layer.output_padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+    )
+    return reference.activation_forward(y, layer.activation or "identity")
+
+
 def reference_dense(layer, x):
     y = reference.dense_forward(
         x, layer.weight, layer._parameters["bias"].value if layer._parameters.get("bias") else None
@@ -85,6 +99,12 @@ def reference_softmax_pool(layer, x):
     return reference.softmax_pool_forward(x, layer.sharpness, layer.kernel_size, layer.stride, layer.connections)
 
 
+def reference_batch_norm(layer, x, training):
+    if training:
+        return reference.batch_norm_forward(x, layer.weight, layer.bias, layer.epsilon)[0]
+    return reference.batch_norm_inference(x, layer.weight, layer.bias, layer.running_mean, layer.running_var, layer.epsilon)
+
+
 def reference_activation(layer, x):
     return reference.activation_forward(x, layer.kind, getattr(layer, "alpha", None))
 
@@ -92,8 +112,10 @@ def reference_activation(layer, x):
 REFERENCE = {
     "Add": lambda layer, *xs: reference.add(*xs),
     "AvgPool": reference_avg_pool,
+    "BatchNorm": reference_batch_norm,
     "Concat": lambda layer, *xs: reference.concat(xs),
     "Conv": reference_conv,
+    "ConvTranspose": reference_conv_transpose,
     "Dense": reference_dense,
     "ELU": reference_activation,
     "Flatten": lambda layer, x: x.reshape(len(x), math.prod(x.shape[1:])),
@@ -124,20 +146,21 @@ LOSSES = {
 }
 
 
-def reference_values(net, xs):
+def reference_values(net, xs, training=False):
     """The value of every node for inputs by name."""
     values = {}
     for node in net.graph.nodes:
         if isinstance(node.layer, InputLayer):
             values[node] = xs[node.layer.name]
         else:
-            values[node] = REFERENCE[type(node.layer).__name__](node.layer, *(values[i] for i in node.inputs))
+            mode = [training] if isinstance(node.layer, L.BatchNorm) else []
+            values[node] = REFERENCE[type(node.layer).__name__](node.layer, *(values[i] for i in node.inputs), *mode)
     return values
 
 
 def reference_loss(net, xs, ys, losses):
     """The sum of the losses of the outputs that have one."""
-    values, total = reference_values(net, xs), 0.0
+    values, total = reference_values(net, xs, training=True), 0.0
     for name, loss in losses.items():
         node = net.graph.outputs[name]
         if loss == "cross_entropy" and type(node.layer) is L.Softmax:
@@ -206,6 +229,8 @@ def check(net, batch, losses="mse", seed=0):
     for name, parameter in net.parameters.items():
         if name.endswith("bias"):
             parameter[...] = rng.uniform(-0.5, 0.5, parameter.shape)
+    for statistic in net.statistics.values():
+        statistic[...] = rng.uniform(0.5, 1.5, statistic.shape)
     xs, ys = drawn(net, batch, losses, rng)
     outputs, expected = net.predict(xs, batch_size=None), reference_values(net, xs)
     outputs = {net.output_names[0]: outputs} if isinstance(outputs, np.ndarray) else outputs
@@ -277,6 +302,25 @@ def groupings(draw):
 def test_conv_of_any_geometry_and_its_gradients(window, grouping, bias, activation, inside, batch, layout):
     (spatial, arguments), (channels, filters, groups) = window, grouping
     layer = L.Conv(filters, **arguments, groups=groups, bias=bias, activation=activation, name="layer")
+    with maps_in(layout):
+        check(alone_or_inside(layer, (channels, *spatial), inside), batch)
+
+
+@settings(max_examples=300)
+@given(
+    windows(), groupings(), st.integers(0, 2), st.booleans(), st.sampled_from([None, *ACTIVATIONS]), st.booleans(), batches,
+    each_layout,
+)
+def test_transposed_conv_of_any_geometry_and_its_gradients(window, grouping, extra, bias, activation, inside, batch, layout):
+    (spatial, options), (channels, filters, groups) = window, grouping
+    if options["padding"] != "same":
+        options["output_padding"] = min(extra, max(np.min(options["stride"]), np.min(options["dilation"])) - 1)
+    layer = L.ConvTranspose(filters, groups=groups, bias=bias, activation=activation, **options)
+    try:
+        layer(pycnn.Input((channels, *spatial)))
+    except ValueError as error:
+        assert "leaves nothing of an output" in str(error)
+        return
     with maps_in(layout):
         check(alone_or_inside(layer, (channels, *spatial), inside), batch)
 
@@ -375,6 +419,7 @@ any_shape = st.one_of(
 maps_shape = any_shape.filter(lambda shape: len(shape) > 1)
 
 ONE_INPUT = {
+    "BatchNorm": lambda: L.BatchNorm(epsilon=0.1, weight_init=lambda shape, *_: np.linspace(-1, 2, *shape)),
     "ELU": lambda: L.ELU(0.7), "Flatten": L.Flatten, "GlobalAvgPool": L.GlobalAvgPool, "GlobalMaxPool": L.GlobalMaxPool,
     "LeakyReLU": lambda: L.LeakyReLU(0.2), "LogSoftmax": L.LogSoftmax, "ReLU": L.ReLU, "ScaledTanh": L.ScaledTanh,
     "Sigmoid": L.Sigmoid, "Softmax": L.Softmax, "Softplus": L.Softplus, "Tanh": L.Tanh,
@@ -409,7 +454,7 @@ def test_layers_of_several_inputs_and_their_gradients(name, data, inside, batch,
 
 
 def test_every_layer_is_checked_here():
-    others = {"Conv", "Dense", "MaxPool", "AvgPool", "SumPool", "Subsample", "SoftMaxPool", "RBF"}
+    others = {"Conv", "ConvTranspose", "Dense", "MaxPool", "AvgPool", "SumPool", "Subsample", "SoftMaxPool", "RBF"}
     assert set(LAYERS) == others | ONE_INPUT.keys() | SEVERAL_INPUTS.keys()
     assert set(REFERENCE) == set(LAYERS)
 
@@ -693,6 +738,74 @@ def depthwise_then_pointwise():
     return x, L.MaxPool(2)(L.Conv(5, 1, activation="sigmoid")(h))
 
 
+def normalised(h, activation=None, **options):
+    h = L.BatchNorm(epsilon=0.1, **options)(h)
+    return h if activation is None else activation()(h)
+
+
+def conv_norm_activation_pool():
+    x = image()
+    h = L.MaxPool(2)(normalised(L.Conv(LANES + 1, 3, padding=1, bias=False)(x), L.ReLU))
+    return x, head(normalised(L.Conv(5, 3)(h), L.Tanh))
+
+
+def norm_with_two_readers():
+    x = image()
+    h = normalised(L.Conv(4, 3)(x), L.ReLU)
+    return x, head(L.Concat()(L.Conv(3, 1)(h), h))
+
+
+def norm_of_a_conv_with_two_readers():
+    x = image()
+    h = L.Conv(4, 3)(x)
+    return x, head(L.Concat()(normalised(h), h))
+
+
+def norm_of_an_activated_conv():
+    x = image()
+    return x, head(normalised(L.Conv(4, 3, activation="tanh")(x), L.ReLU))
+
+
+def norm_of_the_input_and_of_concatenated_maps():
+    x = image()
+    h = normalised(x)
+    return x, head(normalised(L.Concat()(h, L.Conv(4, 3, padding=1)(h)), L.ReLU))
+
+
+def norm_of_dense_layers_and_pooled_maps():
+    x = image()
+    h = normalised(L.GlobalAvgPool()(L.Conv(LANES + 1, 3)(x)), L.ReLU)
+    return x, L.Dense(3)(normalised(L.Dense(2 * LANES + 1)(h), L.ReLU))
+
+
+def norm_behind_a_norm():
+    x = image()
+    return x, head(normalised(normalised(L.Conv(4, 3)(x))))
+
+
+def norm_shared_at_two_depths():
+    x = image()
+    norm = L.BatchNorm(epsilon=0.1)
+    h = L.ReLU()(norm(L.Conv(4, 3, padding=1)(x)))
+    return x, head(L.ReLU()(norm(L.Conv(4, 3, padding=1)(h))))
+
+
+def residual_norms(shortcut):
+    x = image()
+    h = normalised(L.Conv(LANES + 1, 3, padding=1, bias=False)(x), L.ReLU)
+    inner = normalised(L.Conv(LANES + 1, 3, padding=1, bias=False)(h), L.ReLU)
+    inner = normalised(L.Conv(LANES + 1, 3, padding=1, bias=False)(inner))
+    return x, head(L.Conv(3, 3)(L.ReLU()(L.Add()(inner, shortcut(h)))))
+
+
+def norm_and_shortcut():
+    return residual_norms(lambda h: h)
+
+
+def norm_and_projected_shortcut():
+    return residual_norms(lambda h: normalised(L.Conv(LANES + 1, 1, bias=False)(h)))
+
+
 def several_inputs_of_several_ranks():
     a, b, c = image(2, 5, "a"), pycnn.Input((3, 7), name="b"), pycnn.Input((4,), name="c")
     flat = [head(L.Conv(3, 3, activation="tanh")(a)), head(L.Conv(3, 3, activation="sigmoid")(b)), L.Dense(3)(c)]
@@ -712,7 +825,10 @@ COMPANIES = [
     residual_blocks, residual_block_on_a_pooled_conv, output_that_further_layers_read, one_output_under_two_names,
     an_output_on_the_way_to_another, input_that_is_an_output, softmax_in_the_middle, softmax_read_by_further_layers,
     one_conv_at_two_depths, one_conv_at_two_sizes, one_dense_on_two_branches, one_activation_at_two_depths,
-    depthwise_then_pointwise, several_inputs_of_several_ranks,
+    depthwise_then_pointwise, several_inputs_of_several_ranks, conv_norm_activation_pool, norm_with_two_readers,
+    norm_of_a_conv_with_two_readers, norm_of_an_activated_conv, norm_of_the_input_and_of_concatenated_maps,
+    norm_of_dense_layers_and_pooled_maps, norm_behind_a_norm, norm_shared_at_two_depths, norm_and_shortcut,
+    norm_and_projected_shortcut,
 ]
 
 
@@ -982,6 +1098,8 @@ def test_parameters_and_connections_are_counted(make, shape, parameters, connect
     (lambda: pycnn.Input((1, 2, 3, 4, 5)), "an input has 1 to 4 axes besides the batch"),
     (lambda: pycnn.Input((3, 0)), "each size of an input must be at least 1"),
     (lambda: pycnn.Input((3, 2.0)), "each size of an input must be an integer"),
+    (lambda: L.BatchNorm(epsilon=0), "epsilon must be a finite number greater than 0, got 0"),
+    (lambda: L.BatchNorm(momentum=1.5), "momentum must be a finite number greater than 0 and at most 1, got 1.5"),
 ])
 def test_a_layer_refuses_wrong_arguments_when_it_is_made(make, error):
     with pytest.raises((ValueError, TypeError), match=error):
@@ -1050,6 +1168,7 @@ def test_a_layer_is_called_with_tensors_or_one_list_of_them():
         L.Dense(3, activation="tanh", bias_init="ones"),
         L.MaxPool((2, 3), stride=1, padding=1, dilation=2, ceil_mode=True),
         L.AvgPool(3, count_include_pad=False),
+        L.BatchNorm(epsilon=1e-3, momentum=0.01),
         L.ELU(0.3),
         L.LeakyReLU(0.3),
         L.ReLU(),

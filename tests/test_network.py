@@ -42,6 +42,13 @@ def small(dtype="float64", seed=0, **options):
     return pycnn.Network(x, L.Dense(3, name="scores")(L.Flatten()(h)), dtype=dtype, seed=seed, **options)
 
 
+def normalised(dtype="float64", seed=0, **options):
+    """`small` with a normalisation behind the convolution"""
+    x = pycnn.Input((5, 6, 6), name="x")
+    h = L.Tanh()(L.BatchNorm(name="norm")(L.Conv(4, 3, padding=1, bias=False, name="conv")(x)))
+    return pycnn.Network(x, L.Dense(3, name="scores")(L.Flatten()(h)), dtype=dtype, seed=seed, **options)
+
+
 def two_sided(dtype="float32", seed=0):
     a, b = pycnn.Input((4,), name="a"), pycnn.Input((2, 5), name="b")
     shared = L.Dense(6, activation="tanh", name="shared")
@@ -70,8 +77,8 @@ def run_program(text, **options):
 
 
 def bits(net, state=True):
-    """All parameters and optimizer vectors, as bytes."""
-    found = {name: value.tobytes() for name, value in net.parameters.items()}
+    """All parameters, statistics and optimizer vectors, as bytes."""
+    found = {name: value.tobytes() for name, value in {**net.parameters, **net.statistics}.items()}
     for name in net.optimizer.state if state and net.optimizer else ():
         found.update((f"{name}/{p.name}", net.storage.piece(net.storage.state(name), p).tobytes())
                      for p in net.storage.parameters.values())
@@ -746,9 +753,10 @@ def test_a_clip_norm_that_is_no_limit_is_refused(clip, error):
 @pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9), Adam(), RMSprop(momentum=0.9)], ids=repr)
 @pytest.mark.parametrize("clip", [None, 0.1])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_loss_that_is_not_finite_changes_no_bit_and_the_next_step_none_the_less(optimizer, clip, bad):
+@pytest.mark.parametrize("make", [small, normalised])
+def test_a_loss_that_is_not_finite_changes_no_bit_and_the_next_step_none_the_less(make, optimizer, clip, bad):
     optimizer = type(optimizer)(**optimizer.config())
-    net, twin = small("float32"), small("float32")
+    net, twin = make("float32"), make("float32")
     x, y = batch(net)
     poisoned = x.copy()
     poisoned[3, 2] = bad
@@ -947,6 +955,78 @@ def test_maps_that_a_layer_does_not_have_are_refused_by_name(maps):
     assert net["conv"].trainable_maps.all()
 
 
+# ---- statistics ------------------------------------------------------------------------------------------------------
+
+
+def test_statistics_are_no_parameters():
+    net = normalised()
+    assert list(net.statistics) == ["norm/running_mean", "norm/running_var"]
+    assert [n for n in net.parameters if n.startswith("norm")] == ["norm/weight", "norm/bias"]
+    assert net.count_parameters() == net.count_parameters(trainable=True) == len(net.get_parameters()) == 180 + 8 + 435
+    assert net["norm"].running_mean.tolist() == [0] * 4 and net["norm"].running_var.tolist() == [1] * 4
+    net["norm"].running_mean = 3
+    assert (net.statistics["norm/running_mean"] == 3).all()
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("momentum", [0.1, 1.0])
+def test_training_steps_leave_running_averages_and_nothing_else_does(momentum, trainable):
+    x = pycnn.Input((5, 6, 6), name="x")
+    h = L.BatchNorm(momentum=momentum, name="norm")(x)
+    net = pycnn.Network(x, L.Dense(3)(L.Flatten()(h)), dtype="float64")
+    net["norm"].trainable = trainable
+    trainer, mean, variance = net.trainer("cross_entropy", "sgd"), np.zeros(5), np.ones(5)
+    for seed in range(3):
+        images, labels = batch(net, seed=seed)
+        step(trainer, images, labels)
+        mean += momentum * (images.mean(axis=(0, 2, 3)) - mean)
+        variance += momentum * (images.var(axis=(0, 2, 3), ddof=1) - variance)
+        net.gradients(images, labels)
+        net.predict(images)
+        trainer.evaluate([images], [labels])
+        np.testing.assert_allclose(net["norm"].running_mean, mean, rtol=1e-12)
+        np.testing.assert_allclose(net["norm"].running_var, variance, rtol=1e-12)
+    assert (net["norm"].weight == 1).all() != trainable
+
+
+def test_one_value_has_no_variance_to_average():
+    x = pycnn.Input((3,), name="x")
+    net = pycnn.Network(x, L.Dense(2)(L.BatchNorm(momentum=0.5, name="norm")(x)), dtype="float64")
+    step(net.trainer("cross_entropy", "sgd"), np.array([[1.0, 2.0, 3.0]]), np.array([0]))
+    assert net["norm"].running_mean.tolist() == [0.5, 1.0, 1.5] and net["norm"].running_var.tolist() == [1, 1, 1]
+
+
+def test_second_derivatives_do_not_pass_a_normalisation():
+    net = normalised()
+    x, y = batch(net)
+    with pytest.raises(ValueError, match="norm: BatchNorm has no second derivatives"):
+        net.trainer("mse", pycnn.SDLM()).estimate_curvature([x], [np.zeros((7, 3))])
+
+
+def test_training_with_normalisation_follows_pytorch():
+    torch = pytest.importorskip("torch")
+    net = normalised()
+    model = torch.nn.Sequential(torch.nn.Conv2d(5, 4, 3, padding=1, bias=False), torch.nn.BatchNorm2d(4), torch.nn.Tanh(),
+                                torch.nn.Flatten(), torch.nn.Linear(144, 3)).double()
+    with torch.no_grad():
+        for theirs, ours in zip(model.parameters(), net.parameters.values()):
+            theirs.copy_(torch.from_numpy(ours))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    trainer = net.trainer("cross_entropy", SGD(0.1, momentum=0.9))
+    for seed in range(5):
+        x, y = batch(net, seed=seed)
+        loss = torch.nn.functional.cross_entropy(model(torch.from_numpy(x)), torch.from_numpy(y))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert step(trainer, x, y)[0, 0] == pytest.approx(loss.item(), rel=1e-10)
+    for theirs, ours in zip(model.parameters(), net.parameters.values()):
+        np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(net["norm"].running_mean, model[1].running_mean.numpy(), rtol=1e-10)
+    np.testing.assert_allclose(net["norm"].running_var, model[1].running_var.numpy(), rtol=1e-10)
+    np.testing.assert_allclose(net.predict(x), model.eval()(torch.from_numpy(x)).detach().numpy(), rtol=1e-9, atol=1e-10)
+
+
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -958,15 +1038,19 @@ def trained(optimizer=None, net=None):
     return net
 
 
+def trained_normalised(**options):
+    return trained(net=normalised(**options))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("make", [small, lenet])
+@pytest.mark.parametrize("make", [small, lenet, trained_normalised])
 def test_a_network_comes_back_from_its_file_bit_for_bit(make, dtype, tmp_path):
     net = make(dtype=dtype, name="nét")
     path = tmp_path / "nét.safetensors"
     net.save(path)
     again = pycnn.load(str(path))
     assert again.graph.to_dict() == net.graph.to_dict() and (again.name, again.dtype) == ("nét", np.dtype(dtype))
-    assert bits(again) == bits(net) and again.optimizer is None and again.training_state == {}
+    assert bits(again) == bits(net) and repr(again.optimizer) == repr(net.optimizer) and again.training_state == {}
     x, _ = batch(net)
     np.testing.assert_array_equal(again.predict(x), net.predict(x))
     assert str(again) == str(net)

@@ -150,7 +150,7 @@ def test_bias_activation_and_pooling_are_part_of_the_convolution(each_layout):
 def test_an_activation_layer_and_pooling_behind_it_are_part_of_the_convolution_too():
     x = pycnn.Input((3, 8, 8))
     net = pycnn.Network(x, L.MaxPool(2)(L.ReLU()(L.Conv(4, 3)(x))))
-    assert list(kernels(net.plan(5))) == ["import_tensor", "conv_pack", "conv_forward", "export_tensor"]
+    assert list(kernels(net.plan(5))) == ["conv_pack", "import_tensor", "conv_forward", "export_tensor"]
 
 
 def test_activation_masks_are_part_of_the_kernels_that_make_the_gradient():
@@ -450,6 +450,141 @@ def test_steps_on_rows_are_those_on_the_rows_copied(make, each_layout):
     assert_identical(net.parameters.values(), twin.parameters.values())
 
 
+def residual(dtype="float32", last=L.ReLU):
+    """Two normalised convolutions with a shortcut around them, another with a projected one, and a dense one."""
+    x = pycnn.Input((20, 6, 6), name="x")
+    h = x
+    for filters in (20, 24):
+        inner = L.ReLU()(L.BatchNorm()(L.Conv(filters, 3, padding=1, bias=False)(h)))
+        inner = L.BatchNorm()(L.Conv(filters, 3, padding=1, bias=False)(inner))
+        shortcut = h if filters == 20 else L.BatchNorm()(L.Conv(filters, 1, bias=False)(h))
+        h = last()(L.Add()(inner, shortcut))
+    h = L.Tanh()(L.BatchNorm()(L.Dense(9)(L.GlobalAvgPool()(h))))
+    net = pycnn.Network(x, L.Dense(3)(h), dtype=dtype)
+    rng = np.random.default_rng(1)
+    for value in (*net.parameters.values(), *net.statistics.values()):
+        value[...] = rng.uniform(0.5, 1, value.shape) if value.ndim == 1 else value
+    return net
+
+
+def test_predictions_of_normalised_residual_blocks_write_each_map_once():
+    found = kernels(residual().plan(2))
+    assert found["conv_forward"] == 5 and found["batch_norm_fold"] == 6
+    assert not found["batch_norm_forward"] + found["sum"] + found["activation_forward"]
+
+
+def test_training_of_normalised_residual_blocks_reads_and_writes_each_map_as_little_as_possible():
+    found = kernels(residual().plan(2, training=True))
+    assert found["batch_norm_sums"] == found["batch_norm_backward_data"] == 6
+    assert found["batch_norm_forward"] == 6 + 3     # those that a convolution or dense layer reads, once more on the way back
+    assert not found["sum"] + found["activation_forward"]
+    assert found["activation_backward"] == 1    # of what the global average reads
+
+
+def test_a_normalisation_whose_convolution_is_seen_elsewhere_is_not_folded():
+    x = pycnn.Input((3, 6, 6))
+    h = L.Conv(4, 3)(x)
+    net = pycnn.Network(x, [h, L.BatchNorm()(h)])
+    assert kernels(net.plan(2))["batch_norm_fold"] == 0 and kernels(net.plan(2))["batch_norm_forward"] == 1
+
+
+@pytest.mark.parametrize("last", [L.ReLU, L.Sigmoid])
+def test_folded_and_fused_plans_compute_what_plain_ones_compute(last, monkeypatch, each_layout):
+    def found():
+        net = residual("float64", last)
+        xs, ys = data(net, 11)
+        return net.predict(xs), net.gradients(xs, ys, loss=losses_of(net))
+
+    (outputs, (loss, gradients)) = found()
+    monkeypatch.setattr(plan, "absorbed_by", lambda *_: plan.Absorbed())
+    (expected, (expected_loss, expected_gradients)) = found()
+    np.testing.assert_allclose(outputs, expected, rtol=1e-11)
+    assert loss == pytest.approx(expected_loss, rel=1e-12)
+    for name, gradient in gradients.items():
+        scale = np.abs(expected_gradients[name]).max()
+        np.testing.assert_allclose(gradient, expected_gradients[name], rtol=0, atol=1e-10 * max(1, scale), err_msg=name)
+
+
+# ---- weights packed once ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """At which step each run of a plan has begun."""
+    seen, run = [], ThreadChoice.run
+    monkeypatch.setattr(ThreadChoice, "run", lambda *a: seen.append(a[5]) or run(*a))
+    return seen
+
+
+def write_nothing(net):
+    pass
+
+
+def write_a_view(net):
+    net["conv"].weight[...] *= 2
+
+
+def write_a_view_of_a_view(net):
+    part = net["conv"].weight[1:]
+    part = part.reshape(-1)[::2]
+    part += 1
+
+
+def write_an_attribute(net):
+    net["conv"].bias = 0.5
+
+
+def write_the_dict(net):
+    net.parameters["scores/bias"][0] = 3
+
+
+def write_a_statistic(net):
+    net["norm"].running_var = 2.5
+
+
+def write_a_flat_vector(net):
+    net.set_parameters(net.get_parameters() + 1)
+
+
+def write_by_training(net):
+    net.trainer("cross_entropy", "sgd").step([data(net, 4)[0]["x"]], [np.zeros(4, np.int64)])
+
+
+@pytest.mark.parametrize("write", [write_a_view, write_a_view_of_a_view, write_an_attribute, write_the_dict,
+                                   write_a_statistic, write_a_flat_vector, write_by_training])
+def test_weights_are_packed_again_only_after_they_may_have_been_written(write, begun):
+    def made():
+        x = pycnn.Input((5, 6, 6), name="x")
+        h = L.BatchNorm(name="norm")(L.Conv(4, 3, name="conv")(x))
+        return pycnn.Network(x, L.Dense(3, name="scores")(L.Flatten()(h)))
+
+    net, twin = made(), made()
+    x = data(net, 4)[0]["x"]
+    for _ in range(3):
+        net.predict(x)
+    assert begun[0] == 0 and begun[1] == begun[2] > 0
+    write(net)
+    write(twin)
+    del begun[:]
+    for _ in range(2):
+        np.testing.assert_array_equal(net.predict(x), twin.predict(x))
+    assert begun[::2] == [0, max(begun)] and max(begun) > 0
+
+
+def test_while_somebody_holds_a_view_of_a_parameter_every_write_is_seen(begun):
+    x = pycnn.Input((3,), name="x")
+    net = pycnn.Network(x, L.BatchNorm(name="norm")(L.Dense(2, name="dense", bias=False)(x)))
+    weight = net["dense"].weight[:, 1]
+    for value in (1.0, 2.0, 3.0):
+        weight[...] = value
+        assert net.predict(np.array([[0.0, 1.0, 0.0]]))[0, 0] == pytest.approx(value, rel=1e-4)
+    assert begun == [0, 0, 0]
+    del weight
+    net.predict(np.zeros((1, 3)))
+    net.predict(np.zeros((1, 3)))
+    assert begun[3] == 0 < begun[4]
+
+
 def fused_and_not(make, monkeypatch):
     """(outputs, loss and gradients) from a plan that fuses and from one that does not"""
     net = make("float64")
@@ -461,7 +596,7 @@ def fused_and_not(make, monkeypatch):
 
     fused = found()
     net = make("float64")
-    monkeypatch.setattr(plan, "absorbed_by", lambda *_: (None, None))
+    monkeypatch.setattr(plan, "absorbed_by", lambda *_: plan.Absorbed())
     assert kernels(net.plan(11))["max_pool_forward"] + kernels(net.plan(11))["activation_forward"]
     return fused, found()
 

@@ -505,6 +505,21 @@ def test_softmax_gradients_equal_finite_differences_along_any_axis(forward, back
 # ---- joining tensors -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", [(), (4,), (3, 2), (2, 1, 3)])
+def test_batch_norm_gives_every_map_its_mean_and_deviation_and_its_gradients_equal_finite_differences(size):
+    x, dy, weight, bias = normal(5, 3, *size), normal(5, 3, *size, seed=1), normal(3, seed=2), normal(3, seed=3)
+    axes = (0, *range(2, x.ndim))
+    y, mean, variance = R.batch_norm_forward(x, weight, bias, 0.0)
+    np.testing.assert_allclose(y.mean(axis=axes), bias, atol=1e-12)
+    np.testing.assert_allclose(y.std(axis=axes), abs(weight))
+    np.testing.assert_allclose(variance, x.var(axis=axes, ddof=1))
+    np.testing.assert_allclose(R.batch_norm_inference(x, weight, bias, mean, x.var(axis=axes), 0.0), y)
+    dx, dweight, dbias = R.batch_norm_backward(dy, x, weight, 0.1)
+    assert_gradient(lambda v: (R.batch_norm_forward(v, weight, bias, 0.1)[0] * dy).sum(), dx, x)
+    assert_gradient(lambda v: (R.batch_norm_forward(x, v, bias, 0.1)[0] * dy).sum(), dweight, weight)
+    assert_gradient(lambda v: (R.batch_norm_forward(x, weight, v, 0.1)[0] * dy).sum(), dbias, bias)
+
+
 def test_sums_and_products_pass_their_gradients_to_every_input():
     a, b, dy = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
     np.testing.assert_array_equal(R.add(a, b, a), a + b + a)
@@ -648,6 +663,8 @@ def test_results_have_the_dtype_of_their_arguments(dtype):
         *R.dense_backward_weights(normal(8, 7, dtype=dtype), flat),
         *(R.activation_forward(x, kind) for kind in ACTIVATIONS),
         *(R.activation_backward(x, x, kind) for kind in ACTIVATIONS),
+        *R.batch_norm_forward(x, b[:4], b[:4]), R.batch_norm_inference(x, b[:4], b[:4], b[:4], b[:4] ** 2),
+        *R.batch_norm_backward(x, x, b[:4]),
         p, R.softmax_backward(x, p), R.log_softmax(x), R.log_softmax_backward(x, x),
         R.add(x, x), *R.add_backward(x), R.multiply(x, x), *R.multiply_backward(x, x, x),
         R.concat([x, x]), *R.concat_backward(x, (1, 3)),
@@ -801,6 +818,20 @@ def test_activations_equal_those_of_pytorch_also_at_zero(torch, kind):
     ty.backward(torch.tensor(dy))
     y = R.activation_forward(x, kind)
     assert_equals_torch([(y, ty), (R.activation_backward(dy, y, kind), tx.grad)])
+
+
+@pytest.mark.parametrize("size", [(), (9,), (8, 9)])
+def test_batch_norm_equals_that_of_pytorch(torch, size):
+    x, weight, bias, dy = normal(6, 4, *size), normal(4, seed=1), normal(4, seed=2), normal(6, 4, *size, seed=3)
+    tx, tw, tb = leaf(torch, x), leaf(torch, weight), leaf(torch, bias)
+    running = torch.zeros(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
+    ty = torch.nn.functional.batch_norm(tx, *running, tw, tb, training=True, momentum=1.0)
+    ty.backward(torch.tensor(dy))
+    y, mean, variance = R.batch_norm_forward(x, weight, bias)
+    known = torch.nn.functional.batch_norm(tx, *running, tw, tb)
+    assert_equals_torch([(y, ty), (mean, running[0]), (variance, running[1]),
+                         (R.batch_norm_inference(x, weight, bias, mean, variance), known),
+                         *zip(R.batch_norm_backward(dy, x, weight), (tx.grad, tw.grad, tb.grad))], rtol=1e-9)
 
 
 def test_losses_equal_those_of_pytorch(torch):

@@ -433,6 +433,7 @@ typedef struct {
     int has_pool;
     pycnn_window pool;
     const real *source, *packed, *activated;    /* activated: the x whose f'(x) multiplies dx */
+    const real *added;                          /* a tensor like the target that the sums are added to, or NULL */
     real *target;
     lane_int *indices;
     int64_t band_size;                          /* reals of the rows under pooling, in scratch */
@@ -514,7 +515,7 @@ static void conv_rows(const conv_args *a, const conv_phase *phase, int64_t depth
         packed += c->units * per_unit * r->steps;
         const int64_t step = column->in_step * c->pixel, out_step = column->out_step * V;
         const real *bias = a->packed + (bundle_unit + unit) * V;
-        brgemm_args g = {.init = bias, .floor = a->forward.kind == PYCNN_RELU ? 0 : -INFINITY};
+        brgemm_args g = {.init = bias, .floor = a->forward.kind == PYCNN_RELU && !a->added ? 0 : -INFINITY};
         if (by_samples) {
             g.a_i = 1, g.a_k = width, g.b_j = step, g.b_k = r->k_stride;
             g.init_i = V, g.c_i = target_unit, g.c_j = out_step;
@@ -553,20 +554,27 @@ static void conv_rows(const conv_args *a, const conv_phase *phase, int64_t depth
     }
 }
 
-/* What follows the sums, on n reals that are still in the cache. A ReLU is part of the sums. */
-static void finish_reals(pycnn_activation forward, pycnn_activation backward, real *y, const real *activated, int64_t n)
+/* What follows the sums, on n reals that are still in the cache: y = f(y + added) or f'(activated) . (y + added). A ReLU of sums
+   alone is part of them. */
+static void finish_reals(pycnn_activation forward, pycnn_activation backward, real *y, const real *activated,
+                         const real *added, int64_t n)
 {
-    if (forward.kind != PYCNN_IDENTITY && forward.kind != PYCNN_RELU) activate(forward, y, n);
+    const int relu = forward.kind == PYCNN_RELU;
+    const vec floor = vset1(relu ? 0 : -INFINITY);
+    for (int64_t i = 0; i < n && added; i += V)
+        vstore_upto(y + i, vmax(floor, vload_upto(y + i, n - i) + vload_upto(added + i, n - i)), n - i);
+    if (forward.kind != PYCNN_IDENTITY && !relu) activate(forward, y, n);
     if (backward.kind != PYCNN_IDENTITY) activation_gradient(backward, y, activated, y, n);
 }
 
-static void finish_rows(const conv_args *a, row_span rows, int64_t units, real *target, const real *activated,
-                        int64_t target_unit)
+/* `first` is where the target's unit 0, row 0 is in `activated` and `added`. */
+static void finish_rows(const conv_args *a, row_span rows, int64_t units, real *target, int64_t first, int64_t target_unit)
 {
     const int64_t width = a->pass.target[2] * V, begin = rows.begin * width, size = (rows.end - rows.begin) * width;
     for (int64_t u = 0; u < units; u++) {
         const int64_t at = u * target_unit + begin;
-        finish_reals(a->forward, a->backward, target + at, activated ? activated + at : NULL, size);
+        finish_reals(a->forward, a->backward, target + at, a->activated ? a->activated + first + at : NULL,
+                     a->added ? a->added + first + at : NULL, size);
     }
 }
 
@@ -639,8 +647,7 @@ static void run_conv_task(const conv_args *a, int64_t task, real *scratch)
                 weights += c->units * per_unit * steps_of_phases(of_rows, c->phase_count[2]);
             }
             if (!a->has_pool)
-                finish_rows(a, these, units, target + unit * target_unit,
-                            a->activated ? a->activated + first_target + unit * target_unit : NULL, target_unit);
+                finish_rows(a, these, units, target + unit * target_unit, first_target + unit * target_unit, target_unit);
         }
     }
     if (!a->has_pool) return;
@@ -651,7 +658,7 @@ static void run_conv_task(const conv_args *a, int64_t task, real *scratch)
         const int64_t at = (block * all_targets + bundle.unit + u) * pooled;
         max_pool_plane(&a->pool, band_rows.begin, band_rows.end, scratch + u * target_unit, rows.begin,
                        a->target + at, a->indices ? a->indices + at : NULL);
-        finish_reals(a->forward, a->backward, a->target + at + band_rows.begin * pooled_row, NULL,
+        finish_reals(a->forward, a->backward, a->target + at + band_rows.begin * pooled_row, NULL, NULL,
                      (band_rows.end - band_rows.begin) * pooled_row);
     }
 }
@@ -695,16 +702,17 @@ static int prepare_conv(pycnn_step *step, conv_args *a, const pycnn_conv *shape,
 
 static int direct_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
                         pycnn_activation activation, const pycnn_window *pool,
-                        const void *x, const void *packed, void *y, void *indices)
+                        const void *x, const void *packed, const void *added, void *y, void *indices)
 {
-    conv_args a = {.forward = activation, .source = x, .packed = packed, .target = y, .indices = indices};
+    conv_args a = {.forward = activation, .source = x, .packed = packed, .added = added, .target = y, .indices = indices};
     return prepare_conv(step, &a, shape, layout, x_layout, 0, pool);
 }
 
 static int direct_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
                                 pycnn_activation forward, pycnn_activation backward,
-                              const void *dy, const void *packed, const void *x, void *dx)
+                                const void *dy, const void *packed, const void *x, const void *added, void *dx)
 {
-    conv_args a = {.forward = forward, .backward = backward, .source = dy, .packed = packed, .activated = x, .target = dx};
+    conv_args a = {.forward = forward, .backward = backward, .source = dy, .packed = packed, .activated = x, .added = added,
+                   .target = dx};
     return prepare_conv(step, &a, shape, layout, x_layout, 1, NULL);
 }

@@ -216,7 +216,7 @@ static int columns_pack(pycnn_step *step, const pycnn_conv *shape, pycnn_layout 
 typedef struct {
     columns_pass pass;
     pycnn_activation forward, backward;
-    const real *source, *packed, *activated;
+    const real *source, *packed, *activated, *added;
     real *target;
 } columns_args;
 
@@ -330,6 +330,7 @@ static void store_columns(const columns_args *a, int64_t sample, int64_t depth, 
                 if (phases == 1) memcpy(to, from, (size_t)width * sizeof(real));
                 else for (int64_t i = 0; f + i * phases < width; i++) to[i * phases] = from[i];
             }
+        for (int64_t i = at; i < at + size && a->added; i++) a->target[i] += a->added[i];
         activate(a->forward, a->target + at, size);
         if (a->backward.kind != PYCNN_IDENTITY)
             activation_gradient(a->backward, a->target + at, a->activated + at, a->target + at, size);
@@ -397,18 +398,19 @@ static int prepare_columns(pycnn_step *step, columns_args *a, const pycnn_conv *
 
 static int columns_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
                            pycnn_activation activation, const pycnn_window *pool,
-                           const void *x, const void *packed, void *y, void *indices)
+                           const void *x, const void *packed, const void *added, void *y, void *indices)
 {
-    columns_args a = {.forward = activation, .source = x, .packed = packed, .target = y};
+    columns_args a = {.forward = activation, .source = x, .packed = packed, .added = added, .target = y};
     (void)layout, (void)pool, (void)indices;
     return prepare_columns(step, &a, shape, x_layout, 0);
 }
 
 static int columns_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
                                  pycnn_activation forward, pycnn_activation backward,
-                                 const void *dy, const void *packed, const void *x, void *dx)
+                                 const void *dy, const void *packed, const void *x, const void *added, void *dx)
 {
-    columns_args a = {.forward = forward, .backward = backward, .source = dy, .packed = packed, .activated = x, .target = dx};
+    columns_args a = {.forward = forward, .backward = backward, .source = dy, .packed = packed, .activated = x, .added = added,
+                      .target = dx};
     (void)x_layout;
     return prepare_columns(step, &a, shape, layout, 1);
 }

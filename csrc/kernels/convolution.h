@@ -12,9 +12,9 @@ typedef struct {
     int (*pack)(pycnn_step *, const pycnn_conv *, pycnn_layout, pycnn_layout, int backward, const void *w, const void *bias,
                 void *packed);
     int (*forward)(pycnn_step *, const pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_activation, const pycnn_window *pool,
-                   const void *x, const void *packed, void *y, void *indices);
+                   const void *x, const void *packed, const void *added, void *y, void *indices);
     int (*backward_data)(pycnn_step *, const pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_activation forward,
-                         pycnn_activation backward, const void *dy, const void *packed, const void *x, void *dx);
+                         pycnn_activation backward, const void *dy, const void *packed, const void *x, const void *added, void *dx);
     int64_t (*partial_size)(const pycnn_conv *, pycnn_layout, pycnn_layout);
     int (*backward_weights)(pycnn_step *, const pycnn_conv *, pycnn_layout, pycnn_layout, const uint8_t *learns,
                             const void *dy, const void *x, void *partial);
@@ -89,18 +89,18 @@ static int conv_pack(pycnn_step *step, const pycnn_conv *c, pycnn_layout layout,
 
 static int conv_forward(pycnn_step *step, const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout,
                         pycnn_activation activation, const pycnn_window *pool,
-                        const void *x, const void *packed, void *y, void *indices)
+                        const void *x, const void *packed, const void *added, void *y, void *indices)
 {
     return choose_algorithm(c, layout, x_layout, FORWARD)
-        ->forward(step, c, layout, x_layout, activation, pool, x, packed, y, indices);
+        ->forward(step, c, layout, x_layout, activation, pool, x, packed, added, y, indices);
 }
 
 static int conv_backward_data(pycnn_step *step, const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout,
                               pycnn_activation forward, pycnn_activation backward,
-                              const void *dy, const void *packed, const void *x, void *dx)
+                              const void *dy, const void *packed, const void *x, const void *added, void *dx)
 {
     return choose_algorithm(c, layout, x_layout, BACKWARD_DATA)
-        ->backward_data(step, c, layout, x_layout, forward, backward, dy, packed, x, dx);
+        ->backward_data(step, c, layout, x_layout, forward, backward, dy, packed, x, added, dx);
 }
 
 static int64_t conv_partial_size(const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout)

@@ -231,7 +231,8 @@ typedef struct {
     pycnn_activation forward, backward;
     int has_pool;
     pycnn_window pool;
-    const real *source, *packed, *activated;    /* activated: the x whose f'(x) multiplies dx */
+    const real *source, *packed;
+    const real *activated, *added;              /* as in conv.h */
     real *target;
     lane_int *indices;
     int64_t bands, band_rows, band_size;        /* band_size: reals of the rows under pooling, in scratch */
@@ -269,7 +270,7 @@ static void grouped_row(const grouped_args *a, int64_t u, int64_t depth, int64_t
             .x = source + s.first_offset * V, .w = a->packed + c->target_vectors * V, .init = a->packed + u * V,
             .y = target + s.out_start * V, .runs = runs, .run_count = count, .taps = s.taps, .line = V,
             .y_i = s.out_step * V, .i_lines = s.in_step, .t_lines = s.offset_step, .first = s.first_offset, .lines = width,
-            .lanes = V, .floor = a->forward.kind == PYCNN_RELU ? 0 : -INFINITY,
+            .lanes = V, .floor = a->forward.kind == PYCNN_RELU && !a->added ? 0 : -INFINITY,
         };
         lanewise_sum(g, s.count);
     }
@@ -295,13 +296,14 @@ static void run_grouped_task(const grouped_args *a, int64_t task, real *scratch)
         real *target = a->has_pool ? scratch + (h - rows.begin) * width : a->target + first + h * width;
         grouped_row(a, u, depth, h, source, target, runs);
         if (!a->has_pool)
-            finish_reals(a->forward, a->backward, target, a->activated ? a->activated + first + h * width : NULL, width);
+            finish_reals(a->forward, a->backward, target, a->activated ? a->activated + first + h * width : NULL,
+                         a->added ? a->added + first + h * width : NULL, width);
     }
     if (!a->has_pool) return;
     const int64_t row = a->pool.out[2] * V, at = plane * a->pool.out[1] * row;
     max_pool_plane(&a->pool, band_rows.begin, band_rows.end, scratch, rows.begin, a->target + at,
                    a->indices ? a->indices + at : NULL);
-    finish_reals(a->forward, a->backward, a->target + at + band_rows.begin * row, NULL,
+    finish_reals(a->forward, a->backward, a->target + at + band_rows.begin * row, NULL, NULL,
                  (band_rows.end - band_rows.begin) * row);
 }
 
@@ -345,18 +347,19 @@ static int prepare_grouped(pycnn_step *step, grouped_args *a, const pycnn_conv *
 
 static int grouped_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
                            pycnn_activation activation, const pycnn_window *pool,
-                           const void *x, const void *packed, void *y, void *indices)
+                           const void *x, const void *packed, const void *added, void *y, void *indices)
 {
-    grouped_args a = {.forward = activation, .source = x, .packed = packed, .target = y, .indices = indices};
+    grouped_args a = {.forward = activation, .source = x, .packed = packed, .added = added, .target = y, .indices = indices};
     (void)layout, (void)x_layout;
     return prepare_grouped(step, &a, shape, 0, pool);
 }
 
 static int grouped_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
                                  pycnn_activation forward, pycnn_activation backward,
-                                 const void *dy, const void *packed, const void *x, void *dx)
+                                 const void *dy, const void *packed, const void *x, const void *added, void *dx)
 {
-    grouped_args a = {.forward = forward, .backward = backward, .source = dy, .packed = packed, .activated = x, .target = dx};
+    grouped_args a = {.forward = forward, .backward = backward, .source = dy, .packed = packed, .activated = x, .added = added,
+                      .target = dx};
     (void)layout, (void)x_layout;
     return prepare_grouped(step, &a, shape, 1, NULL);
 }

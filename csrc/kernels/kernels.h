@@ -18,6 +18,7 @@
 #include "dense.h"
 #include "connected.h"
 #include "scale_maps.h"
+#include "batch_norm.h"
 #include "rbf.h"
 #include "softmax.h"
 #include "losses.h"
@@ -54,6 +55,16 @@ const pycnn_kernels PYCNN_VARIANT = {
     .scale_maps_forward = scale_maps_forward,
     .scale_maps_backward_data = scale_maps_backward_data,
     .scale_maps_backward_weights = scale_maps_backward_weights,
+    .batch_norm_partial_size = batch_norm_partial_size,
+    .batch_norm_sums = batch_norm_sums,
+    .batch_norm_statistics = batch_norm_statistics,
+    .batch_norm_running = batch_norm_running,
+    .batch_norm_known = batch_norm_known,
+    .batch_norm_forward = batch_norm_forward,
+    .batch_norm_backward_sums = batch_norm_backward_sums,
+    .batch_norm_backward_weights = batch_norm_backward_weights,
+    .batch_norm_backward_data = batch_norm_backward_data,
+    .batch_norm_fold = batch_norm_fold,
     .rbf_forward = rbf_forward,
     .rbf_backward_data = rbf_backward_data,
     .rbf_backward_weights = rbf_backward_weights,

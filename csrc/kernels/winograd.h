@@ -431,7 +431,7 @@ typedef struct {
     pycnn_activation forward, backward;
     int has_pool;
     pycnn_window pool;
-    const real *source, *packed, *activated;
+    const real *source, *packed, *activated, *added;
     real *target;
     lane_int *indices;
 } winograd_args;
@@ -502,6 +502,7 @@ static void winograd_target(const winograd_args *a, const winograd_tile *tile, i
         real *to = a->target + first + i * row_step;
         for (int64_t j = 0; j < tile->column.count; j++, from += V, to += step) {
             vec y = vload(from);
+            if (a->added) y += vload(a->added + (to - a->target));
             if (!plain) {
                 y = activation_of(a->forward.kind, alpha, y);
                 if (a->activated) y = gradient_of(a->backward.kind, slope, vload(a->activated + (to - a->target)), y);
@@ -581,20 +582,21 @@ static int prepare_winograd(pycnn_step *step, winograd_args a)
 
 static int winograd_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
                             pycnn_activation activation, const pycnn_window *pool,
-                            const void *x, const void *packed, void *y, void *indices)
+                            const void *x, const void *packed, const void *added, void *y, void *indices)
 {
     (void)layout, (void)x_layout;
     winograd_args a = {.pass = build_winograd(shape, 0), .forward = activation, .has_pool = pool != NULL, .source = x,
-                       .packed = packed, .target = y, .indices = indices};
+                       .packed = packed, .added = added, .target = y, .indices = indices};
     if (pool) a.pool = *pool;
     return prepare_winograd(step, a);
 }
 
 static int winograd_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
                                   pycnn_activation forward, pycnn_activation backward,
-                                  const void *dy, const void *packed, const void *x, void *dx)
+                                  const void *dy, const void *packed, const void *x, const void *added, void *dx)
 {
     (void)layout, (void)x_layout;
     return prepare_winograd(step, (winograd_args){.pass = build_winograd(shape, 1), .forward = forward, .backward = backward,
-                                                  .source = dy, .packed = packed, .activated = x, .target = dx});
+                                                  .source = dy, .packed = packed, .activated = x, .added = added,
+                                                  .target = dx});
 }

@@ -77,7 +77,7 @@ typedef struct {
 /* Whether an algorithm may compute it that rounds otherwise than the plain sum. */
 static int may_be_transformed(const pycnn_conv *c)
 {
-    return !c->direct && c->groups == 1 && volume(c->window.stride) == 1 && volume(c->window.kernel) > 1;
+    return c->winograd && c->groups == 1 && volume(c->window.stride) == 1 && volume(c->window.kernel) > 1;
 }
 
 /* Of three sums of products, the sums and what rounding may do to them. */
@@ -99,10 +99,10 @@ static void expect(example *e, direction d, double *x, double *w, double *y, dou
     for (int64_t i = 0; i < size; i++) (*bound)[i] = most;
 }
 
-static example make_example(const conv_case *s, int direct)
+static example make_example(const conv_case *s, int winograd)
 {
     example e = {.conv = {make_window(s->in, s->kernel, s->stride, s->dilation, s->before, s->after, 0),
-                          s->n, s->c, s->k, s->groups, direct}};
+                          s->n, s->c, s->k, s->groups, winograd}};
     const int64_t sources = s->c / s->groups, filters = s->k / s->groups;
     e.in = volume(e.conv.window.in), e.out = volume(e.conv.window.out), e.taps = volume(e.conv.window.kernel);
     e.weights = s->k * sources * e.taps;
@@ -165,7 +165,7 @@ static void test_forward(const example *e, pycnn_layout layout, pycnn_layout x_l
     const void *x = tensor_of(e->x, x_layout, c->n, c->c, e->in, 0);
     const void *packed = packed_weights(e, layout, x_layout, 0, bias);
     void *y = buffer(tensor_size(layout, c->n, c->k, e->out));
-    RUN(conv_forward, c, layout, x_layout, f, NULL, x, packed, y, NULL);
+    RUN(conv_forward, c, layout, x_layout, f, NULL, x, packed, NULL, y, NULL);
     compare("y", read_tensor(y, layout, c->n, c->k, e->out, 0), want, bound, size);
     if (c->window.out[0] != 1) return;
 
@@ -192,7 +192,7 @@ static void test_forward(const example *e, pycnn_layout layout, pycnn_layout x_l
     }
     void *top = buffer(tensor_size(layout, c->n, c->k, pooled));
     void *indices = draw_int(0, 2) ? buffer(tensor_size(layout, c->n, c->k, pooled)) : NULL;
-    RUN(conv_forward, c, layout, x_layout, f, &pool, x, packed, top, indices);
+    RUN(conv_forward, c, layout, x_layout, f, &pool, x, packed, NULL, top, indices);
     compare("pooled y", read_tensor(top, layout, c->n, c->k, pooled, 0), maxima, maxima_bound, planes * pooled);
     if (!indices) return;
     int right = 1;
@@ -205,12 +205,12 @@ static void test_forward(const example *e, pycnn_layout layout, pycnn_layout x_l
     check(right, "each index is that of a maximum");
 }
 
-static void test_backward_data(const example *e, pycnn_layout layout)
+static void test_backward_data(const example *e, pycnn_layout layout, pycnn_layout x_layout)
 {
     const pycnn_conv *c = &e->conv;
     const int64_t size = c->n * c->c * e->in;
     const void *dy = tensor_of(e->dy, layout, c->n, c->k, e->out, 1);
-    void *dx = buffer(tensor_size(layout, c->n, c->c, e->in));
+    void *dx = buffer(tensor_size(x_layout, c->n, c->c, e->in));
     pycnn_activation f = draw_activation();
     const pycnn_activation identity = {PYCNN_IDENTITY, 0};
 
@@ -220,15 +220,16 @@ static void test_backward_data(const example *e, pycnn_layout layout)
         want[i] *= slope;
         bound[i] = fmax(1, fabs(slope)) * bound[i] + 8 * epsilon() * fabs(e->dx[i]);
     }
-    RUN(conv_backward_data, c, layout, identity, f, dy, packed_weights(e, layout, layout, 1, NULL),
-        tensor_of(values, layout, c->n, c->c, e->in, 0), dx);
-    compare("dx", read_tensor(dx, layout, c->n, c->c, e->in, 1), want, bound, size);
+    RUN(conv_backward_data, c, layout, x_layout, identity, f, dy, packed_weights(e, layout, x_layout, 1, NULL),
+        tensor_of(values, x_layout, c->n, c->c, e->in, 0), NULL, dx);
+    compare("dx", read_tensor(dx, x_layout, c->n, c->c, e->in, 1), want, bound, size);
 
     /* As the forward pass of a transposed convolution. */
     f = draw_activation();
     bound = copied(e->dx_bound, size), want = activated(e->dx, bound, e->bias, f, size, c->c, e->in);
-    RUN(conv_backward_data, c, layout, f, identity, dy, packed_weights(e, layout, layout, 1, e->bias), NULL, dx);
-    compare("transposed y", read_tensor(dx, layout, c->n, c->c, e->in, 0), want, bound, size);
+    RUN(conv_backward_data, c, layout, x_layout, f, identity, dy, packed_weights(e, layout, x_layout, 1, e->bias), NULL, NULL,
+        dx);
+    compare("transposed y", read_tensor(dx, x_layout, c->n, c->c, e->in, 0), want, bound, size);
 }
 
 static void test_backward_weights(const example *e, pycnn_layout layout, pycnn_layout x_layout)
@@ -261,7 +262,7 @@ static void test_backward_weights(const example *e, pycnn_layout layout, pycnn_l
     compare("db", got_bias, db, bias_bound, c->k);
 }
 
-static void test_case(const conv_case *s, int direct)
+static void test_case(const conv_case *s, int winograd)
 {
     static const struct { const char *name; pycnn_layout y, x; } layouts[] = {
         {"samples", PYCNN_SAMPLES, PYCNN_SAMPLES},
@@ -274,10 +275,10 @@ static void test_case(const conv_case *s, int direct)
 #define AXES(a) (long long)s->a[0], (long long)s->a[1], (long long)s->a[2]
         begin_case("convolution in %s, %lldx%lldx%lldx%lldx%lld to %lld, kernel %lldx%lldx%lld, stride %lldx%lldx%lld, "
                    "groups %lld%s", layouts[l].name, (long long)s->n, (long long)s->c, AXES(in), (long long)s->k,
-                   AXES(kernel), AXES(stride), (long long)s->groups, direct ? ", direct" : "");
-        if (l == 0) e = make_example(s, direct);
+                   AXES(kernel), AXES(stride), (long long)s->groups, winograd ? ", Winograd" : "");
+        if (l == 0) e = make_example(s, winograd);
         test_forward(&e, layouts[l].y, layouts[l].x);
-        if (layouts[l].x != PYCNN_PLAIN) test_backward_data(&e, layouts[l].y);
+        test_backward_data(&e, layouts[l].y, layouts[l].x);
         test_backward_weights(&e, layouts[l].y, layouts[l].x);
     }
     end_case();
@@ -286,10 +287,10 @@ static void test_case(const conv_case *s, int direct)
 void test_conv(void)
 {
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
-        for (int direct = 0; direct <= (fixed[i].groups == 1 && volume(fixed[i].stride) == 1); direct++)
-            test_case(&fixed[i], direct);
+        for (int winograd = 0; winograd <= 2 * (fixed[i].groups == 1 && volume(fixed[i].stride) == 1); winograd += 2)
+            test_case(&fixed[i], winograd);
     for (int i = 0; i < 60; i++) {
         const conv_case s = drawn_case();
-        test_case(&s, i % 2);
+        test_case(&s, i % 2 * 2);
     }
 }

@@ -43,6 +43,11 @@ from .losses import (
     mean_squared_error,
     softmax_cross_entropy,
 )
+from .normalisation import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_inference,
+)
 from .optimizers import (
     adam_update,
     rmsprop_update,
@@ -75,6 +80,9 @@ __all__ = [
     "add_backward",
     "avg_pool_backward",
     "avg_pool_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_inference",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "concat",

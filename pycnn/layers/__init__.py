@@ -4,8 +4,10 @@ from .activations import ELU, LeakyReLU, ReLU, ScaledTanh, Sigmoid, Softplus, Ta
 from .base import Layer
 from .connect import Connect
 from .conv import Conv
+from .conv_transpose import ConvTranspose
 from .dense import Dense
 from .merge import Add, Concat, Multiply
+from .norm import BatchNorm
 from .pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool, SumPool
 from .rbf import RBF
 from .reshape import Flatten
@@ -13,7 +15,7 @@ from .softmax import LogSoftmax, Softmax
 from .subsample import SoftMaxPool, Subsample
 
 __all__ = [
-    "Add", "AvgPool", "Concat", "Connect", "Conv", "Dense", "ELU", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "Layer",
-    "LeakyReLU", "LogSoftmax", "MaxPool", "Multiply", "RBF", "ReLU", "ScaledTanh", "Sigmoid", "SoftMaxPool", "Softmax",
-    "Softplus", "Subsample", "SumPool", "Tanh",
+    "Add", "AvgPool", "BatchNorm", "Concat", "Connect", "Conv", "ConvTranspose", "Dense", "ELU", "Flatten",
+    "GlobalAvgPool", "GlobalMaxPool", "Layer", "LeakyReLU", "LogSoftmax", "MaxPool", "Multiply", "RBF", "ReLU",
+    "ScaledTanh", "Sigmoid", "SoftMaxPool", "Softmax", "Softplus", "Subsample", "SumPool", "Tanh",
 ]

@@ -54,14 +54,13 @@ class ParameterSpec:
 
 
 @dataclass(eq=False)
-class Parameter:
-    """A parameter where it lives: a piece of its storage's flat vectors."""
+class Stored:
+    """A tensor where it lives: a piece of one of its storage's flat vectors."""
 
     name: str
     shape: tuple
     storage: object
     offset: int
-    learns: np.ndarray = field(repr=False)  # which entries of the leading axes are trainable
 
     @property
     def size(self):
@@ -69,8 +68,27 @@ class Parameter:
 
     @property
     def value(self):
-        """The parameter itself, as a view that can be read and written."""
-        return self.storage.values[self.offset : self.offset + self.size].reshape(self.shape)
+        """The tensor itself, as a view that can be read and written."""
+        return self.vector[self.offset : self.offset + self.size].reshape(self.shape)
+
+
+class Statistic(Stored):
+    """What a layer has seen of its input and keeps with it, such as a running mean. It is not learned."""
+
+    @property
+    def vector(self):
+        return self.storage.seen
+
+
+@dataclass(eq=False)
+class Parameter(Stored):
+    """A tensor that is learned."""
+
+    learns: np.ndarray = field(repr=False)  # which entries of the leading axes are trainable
+
+    @property
+    def vector(self):
+        return self.storage.values
 
     def trainable_ranges(self):
         """Half-open ranges of the flat vector that may change."""
@@ -102,6 +120,7 @@ class Layer:
         self._trainable = True
         self._sealed = False        # whether it is part of a network
         self._parameters: dict[str, Parameter] = {}
+        self._statistics: dict[str, Statistic] = {}
 
     def __call__(self, *inputs):
         """The node that this layer makes of its inputs (nodes, or one list of them)."""
@@ -121,6 +140,10 @@ class Layer:
         """What the layer learns: dict of name to ParameterSpec."""
         return {}
 
+    def statistics(self, *input_shapes):
+        """What the layer keeps of what it has seen: dict of name to (shape, first value)."""
+        return {}
+
     def count_connections(self, *input_shapes):
         """How many pairs of values the layer joins, biases included."""
         return 0
@@ -132,6 +155,18 @@ class Layer:
     def backward(self, b, s, dy):
         """Calls the kernels of the backward pass; `dy` is the gradient of the stage's output."""
         raise NotImplementedError
+
+    def update(self, b, s, guard, scale):
+        """Calls the kernels that update the layer's statistics after a training step, unless what lies at the addresses
+        `guard` or `scale`, the loss and the factor of its gradient, is not finite."""
+
+    def fuses_norm(self, shape):
+        """Whether a normalisation can be folded into its weights, given the shape of its input."""
+        return False
+
+    def fuses_sum(self, shape):
+        """Whether its kernel can add another tensor to its result, given the shape of its input."""
+        return False
 
     def layout(self, b, s):
         """The layout in which the stage does its work: that of its input."""
@@ -147,14 +182,19 @@ class Layer:
     # ---- what a built network adds: parameters and their flags
 
     def __getattr__(self, name):
-        parameters = self.__dict__.get("_parameters", {})
-        if name in parameters:
-            return parameters[name].value
+        stored = self._stored(name)
+        if stored is not None:
+            return stored.value
         raise AttributeError(f"{type(self).__name__} {self.__dict__.get('name')!r} has no attribute {name!r}")
 
+    def _stored(self, name):
+        """The parameter or statistic of that name, or None."""
+        return self.__dict__.get("_parameters", {}).get(name) or self.__dict__.get("_statistics", {}).get(name)
+
     def __setattr__(self, name, value):
-        if name in self.__dict__.get("_parameters", {}):
-            self._parameters[name].value[...] = value
+        stored = self._stored(name)
+        if stored is not None:
+            stored.value[...] = value
         elif self.__dict__.get("_sealed") and not name.startswith("_") and name != "trainable":
             raise AttributeError(f"{self.name}: {name} is fixed once the layer is part of a network; make a new layer")
         else:
@@ -166,9 +206,9 @@ class Layer:
             if kind in vars(self):
                 raise ValueError(f"{self.name}: {kind!r} was set before the network was made; set it in the network")
 
-    def join(self, parameters):
-        """Becomes part of a network, which keeps its parameters."""
-        self._parameters, self._sealed = parameters, True
+    def join(self, parameters, statistics):
+        """Becomes part of a network, which keeps its parameters and statistics."""
+        self._parameters, self._statistics, self._sealed = parameters, statistics, True
 
     @property
     def trainable(self):

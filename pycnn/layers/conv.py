@@ -124,17 +124,22 @@ class Conv(Layer):
             raise ValueError(f"map {target} does not read map {source}")
         return "weight", (target, source - group * per_group)
 
-    def is_dense(self, s):
+    def is_dense(self, shape):
         """Whether the kernel covers the whole input, so that the convolution is a dense layer of its values."""
-        shape = s.inputs[0].shape
         kernel, _, padding, dilation = self._axes(shape)
         whole = kernel == shape[1:] and not any(map(any, padding)) and all(d == 1 or k == 1 for d, k in zip(dilation, kernel))
-        return whole and self.groups == 1 and self.connections is None and s.pool is None
+        return whole and self.groups == 1 and self.connections is None
+
+    def fuses_norm(self, shape):
+        return self.connections is None
+
+    def fuses_sum(self, shape):
+        return self.connections is None and not self.is_dense(shape)
 
     def layout(self, b, s):
         if self.connections is not None:
             return K.SAMPLES
-        return K.PLAIN if self.is_dense(s) else b.spatial_layout
+        return K.PLAIN if self.is_dense(s.inputs[0].shape) and s.pool is None else b.spatial_layout
 
     def input_layout(self, b, s):
         x = s.inputs[0]
@@ -177,19 +182,20 @@ class Conv(Layer):
             self.forward_connected(b, s)
             return
         if s.layout == K.PLAIN:
-            dense_forward(self, b, s)
+            dense_forward(b, s)
             return
         x_layout, layout = self.input_layout(b, s), self.output_layout(b, s)
         s.conv = conv = self.geometry(b, s.inputs[0].shape)
         x = b.value(s.inputs[0], x_layout)
         packed = b.buffer(b.kernels.conv_packed_size(conv, layout, x_layout, False))
-        b.call("conv_pack", conv, layout, x_layout, False, b.parameter(self, "weight"), b.parameter(self, "bias"), packed)
+        b.prepare("conv_pack", conv, layout, x_layout, False, *b.linear_parameters(s), packed)
         y, indices, pool = b.new_value(s.output, layout), None, None
         if s.pool:
             s.pool_window = pool = s.pool.geometry((self.filters, *conv[4][1][4 - len(s.inputs[0].shape):]))[0]
             s.indices = indices = b.buffer(b.size(s.output, s.layout)) if b.training else None
         if pool is None or b.kernels.conv_fuses_pool(conv, layout, x_layout, pool):
-            b.call("conv_forward", conv, layout, x_layout, s.activation, pool, x, packed, y, indices)
+            added = s.added and b.value(s.added, layout)
+            b.call("conv_forward", conv, layout, x_layout, s.activation, pool, x, packed, y, indices, added)
             return
         full = b.buffer(b.tensor_size(s.layout, self.filters, prod(conv[4][1])))
         b.call("conv_forward", conv, layout, x_layout, s.activation, None, x, packed, full, None)
@@ -204,6 +210,8 @@ class Conv(Layer):
             return
         x, conv = s.inputs[0], s.conv
         x_layout = self.input_layout(b, s)
+        if s.added:
+            b.pass_gradient(s.added, dy, s.layout)
         if s.pool:
             positions = prod(conv[4][1])
             full = b.buffer(b.tensor_size(s.layout, self.filters, positions))
@@ -219,5 +227,5 @@ class Conv(Layer):
             dx_layout = self.gradient_layout(b, s)
             packed = b.buffer(b.kernels.conv_packed_size(conv, s.layout, dx_layout, True))
             b.call("conv_pack", conv, s.layout, dx_layout, True, b.factor_parameter(self, "weight"), None, packed)
-            dx, activation, mask = b.new_gradient(x, dx_layout)
-            b.call("conv_backward_data", conv, s.layout, dx_layout, (0, 0.0), activation, dy, packed, mask, dx)
+            dx, activation, mask, added = b.last_gradient(x, dx_layout)
+            b.call("conv_backward_data", conv, s.layout, dx_layout, (0, 0.0), activation, dy, packed, mask, dx, added)

@@ -50,21 +50,23 @@ class Dense(Layer):
     def count_connections(self, shape):
         return self.units * (shape[0] + self.has_bias)
 
+    def fuses_norm(self, shape):
+        return True
+
     def layout(self, b, s):
         return K.PLAIN
 
     def forward(self, b, s):
-        dense_forward(self, b, s)
+        dense_forward(b, s)
 
     def backward(self, b, s, dy):
         dense_backward(self, b, s, dy)
 
 
-def dense_forward(layer, b, s):
+def dense_forward(b, s):
     """The kernels of y = f(W x + b), x being all values of a sample."""
     x, y = b.value(s.inputs[0], K.PLAIN), b.new_value(s.output, K.PLAIN)
-    b.call("dense_forward", b.batch, prod(s.inputs[0].shape), s.output.channels, s.activation, x,
-           b.parameter(layer, "weight"), b.parameter(layer, "bias"), y)
+    b.call("dense_forward", b.batch, prod(s.inputs[0].shape), s.output.channels, s.activation, x, *b.linear_parameters(s), y)
 
 
 def dense_backward(layer, b, s, dy):

@@ -8,10 +8,13 @@ from functools import partial
 
 from ..datasets import augment
 from ..optimizers import AdamW, Optimizer
+from .autoencoder import autoencoder
 from .digit_bitmaps import digit_bitmaps
 from .lenet5 import c3_connections, lenet5, lenet5_images
+from .resnet18 import resnet18
 
-__all__ = ["MODELS", "Model", "Recipe", "c3_connections", "digit_bitmaps", "lenet5", "lenet5_images"]
+__all__ = ["MODELS", "Model", "Recipe", "autoencoder", "c3_connections", "digit_bitmaps", "lenet5", "lenet5_images",
+           "resnet18"]
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ from .losses import (
     mean_squared_error,
     softmax_cross_entropy,
 )
+from .normalisation import batch_norm_backward, batch_norm_forward, batch_norm_inference
 from .optimizers import adam_update, rmsprop_update, sgd_update
 from .pooling import (
     avg_pool_backward,

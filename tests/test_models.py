@@ -1,0 +1,80 @@
+"""The models of pycnn.models: their sizes, and the same networks in PyTorch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pycnn
+from pycnn import models
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def descriptions(monkeypatch):
+    """The benchmark's descriptions of networks, which make them in PyTorch."""
+    pytest.importorskip("torch")
+    if not (ROOT / "bench").is_dir():
+        pytest.skip("the benchmarks are not here")
+    monkeypatch.syspath_prepend(str(ROOT))
+    from bench import descriptions
+    return descriptions
+
+
+def small_resnet18():
+    return models.resnet18(classes=10, shape=(3, 64, 48))
+
+
+def test_resnet18_has_the_parameters_of_its_paper_and_of_torchvision():
+    net = models.resnet18()
+    assert net.count_parameters() == net.count_parameters(trainable=True) == 11_689_512
+    assert sum(s.size for s in net.statistics.values()) == 9_600
+    assert [net.output_shapes["output"], small_resnet18().output_shapes["output"]] == [(1000,), (10,)]
+
+
+def test_the_autoencoder_has_1077_parameters_and_gives_images_back():
+    net = models.autoencoder()
+    assert net.count_parameters() == 1_077 and net.output_shapes == {"decode2": (1, 28, 28)}
+    with pytest.raises(ValueError, match="multiples of 4, got"):
+        models.autoencoder((1, 30, 28))
+
+
+def test_the_autoencoder_learns_digits():
+    images = pycnn.datasets.digits()[0][0]
+    images = np.pad(images, ((0, 0), (0, 0), (0, -images.shape[2] % 4), (0, -images.shape[3] % 4)))[:512]
+    net = models.autoencoder(images.shape[1:])
+    history = net.fit(images, images, loss="mse", optimizer=pycnn.Adam(0.01), epochs=4, batch_size=32, verbose=0)
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+
+
+@pytest.mark.parametrize("name, make, options", [
+    ("resnet18", small_resnet18, {"classes": 10, "shape": (3, 64, 48)}), ("autoencoder", models.autoencoder, {}),
+])
+def test_training_and_predictions_follow_pytorch(name, make, options, descriptions):
+    import torch
+
+    rng = np.random.default_rng(0)
+    net, description = make(), getattr(descriptions, name)(**options)
+    values = {key: value.copy() for key, value in descriptions.arrays(net).items()}
+    model = descriptions.torch_module(description, values)
+    assert sum(p.numel() for p in model.parameters()) == net.count_parameters()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    trainer = net.trainer(description.loss, pycnn.SGD(0.01))
+    loss_of = torch.nn.functional.cross_entropy if description.classes else torch.nn.functional.mse_loss
+    x = rng.random((4, *description.shape), dtype=np.float32)
+    y = rng.integers(0, 10, 4) if description.classes else x
+    for _ in range(2):
+        loss = loss_of(model(torch.from_numpy(x)), torch.from_numpy(y))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert trainer.step([x], [y])[0, 0] == pytest.approx(loss.item(), rel=1e-4)
+    for key, value in descriptions.arrays(net).items():
+        layer, kind = key.rsplit("/", 1)
+        theirs = model.layers[layer.replace(".", "_")].state_dict()[kind].numpy()
+        change = np.linalg.norm(theirs - values[key])
+        assert np.linalg.norm(value - theirs) <= 1e-3 * change + 1e-6 * np.linalg.norm(theirs), key
+    with torch.inference_mode():
+        expected = model.eval()(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(net.predict(x), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
