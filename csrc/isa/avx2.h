@@ -58,10 +58,12 @@ INLINE vec vsqrt(vec a) { return MM(sqrt)(a); }
 INLINE vec vround(vec a) { return MM(round)(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
 INLINE vmask vgt(vec a, vec b) { return (vmask)MM(cmp)(a, b, _CMP_GT_OQ); }
+INLINE vmask veq(vec a, vec b) { return (vmask)(a == b); }
 INLINE vmask vunordered(vec a, vec b) { return (vmask)MM(cmp)(a, b, _CMP_UNORD_Q); }
 INLINE vmask iveq(ivec a, ivec b) { return (vmask)(a == b); }
 /* a < b, as unsigned integers. */
 INLINE vmask ivbelow(ivec a, ivec b) { return (vmask)((a < b) ^ (a < (ivec){0}) ^ (b < (ivec){0})); }
+INLINE int mask_any(vmask m) { return !_mm256_testz_si256((__m256i)m, (__m256i)m); }
 INLINE vmask mask_or(vmask a, vmask b) { return a | b; }
 INLINE vmask mask_andnot(vmask a, vmask b) { return a & ~b; }
 /* a > best, or a alone is NaN. */

@@ -54,6 +54,7 @@ INLINE vec vsqrt(vec a) { return MM(sqrt)(a); }
 INLINE vec vround(vec a) { return MM(roundscale)(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
 INLINE vmask vgt(vec a, vec b) { return MMCMP(cmp)(a, b, _CMP_GT_OQ); }
+INLINE vmask veq(vec a, vec b) { return MMCMP(cmp)(a, b, _CMP_EQ_OQ); }
 INLINE vmask vunordered(vec a, vec b) { return MMCMP(cmp)(a, b, _CMP_UNORD_Q); }
 INLINE vmask iveq(ivec a, ivec b) { return MMICMP(cmpeq)((__m512i)a, (__m512i)b); }
 /* a < b, as unsigned integers. */
@@ -62,6 +63,7 @@ INLINE vmask ivbelow(ivec a, ivec b) { return _mm512_cmplt_epu64_mask((__m512i)a
 #else
 INLINE vmask ivbelow(ivec a, ivec b) { return _mm512_cmplt_epu32_mask((__m512i)a, (__m512i)b); }
 #endif
+INLINE int mask_any(vmask m) { return m != 0; }
 INLINE vmask mask_or(vmask a, vmask b) { return (vmask)(a | b); }
 INLINE vmask mask_andnot(vmask a, vmask b) { return (vmask)(a & ~b); }
 /* a > best, or a alone is NaN. */

@@ -57,10 +57,17 @@ INLINE vec vsqrt(vec a) { for (int l = 0; l < V; l++) a[l] = SQRT(a[l]); return 
 INLINE vec vround(vec a) { for (int l = 0; l < V; l++) a[l] = RINT(a[l]); return a; }
 
 INLINE vmask vgt(vec a, vec b) { return (vmask)(a > b); }
+INLINE vmask veq(vec a, vec b) { return (vmask)(a == b); }
 INLINE vmask vunordered(vec a, vec b) { return (vmask)(a != a) | (vmask)(b != b); }
 INLINE vmask iveq(ivec a, ivec b) { return (vmask)(a == b); }
 /* a < b, as unsigned integers. */
 INLINE vmask ivbelow(ivec a, ivec b) { return (vmask)((a < b) ^ (a < (ivec){0}) ^ (b < (ivec){0})); }
+INLINE int mask_any(vmask m)
+{
+    int64_t half[2];
+    memcpy(half, &m, sizeof half);
+    return (half[0] | half[1]) != 0;
+}
 INLINE vmask mask_or(vmask a, vmask b) { return a | b; }
 INLINE vmask mask_andnot(vmask a, vmask b) { return a & ~b; }
 /* a > best, or a alone is NaN. */
