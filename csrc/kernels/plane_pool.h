@@ -49,21 +49,22 @@ INLINE task_rows rows_of_task(const plane_pool_args *p, int64_t task)
 #define LOW_TWICE(l, h) (l) / 2
 #define HIGH_TWICE(l, h) V / 2 + (l) / 2
 
-/* The columns 2 l + odd of the first `n` from p on. */
-INLINE vec vload_second(const real *p, int odd, int64_t n)
+/* The columns 2 l + odd of the first `n` from p on, or of all 2 V if they may be read. */
+INLINE vec vload_second(const real *p, int odd, int64_t n, const int roomy)
 {
-    const vec a = vload_upto(p, n), b = n >= 2 * V ? vload(p + V) : vload_first(p + V, max64(0, n - V));
+    const vec a = roomy ? vload(p) : vload_first(p, min64(n, V));
+    const vec b = roomy ? vload(p + V) : vload_first(p + V, min64(max64(0, n - V), V));
     return odd ? __builtin_shufflevector(a, b, LANES(EVERY_SECOND, 1)) : __builtin_shufflevector(a, b, LANES(EVERY_SECOND, 0));
 }
 
-/* The columns k, k + stride, ... n of them, of windows that begin at p and are `reach` columns long. With `more` windows
-   behind them, whole vectors may be read. */
-INLINE vec vload_taps(const real *p, const int64_t k, const int64_t reach, const int64_t stride, int64_t n, const int more)
+/* The columns k, k + stride, ... of V windows that begin at p and are `reach` columns long; of n windows, if there is no
+   room to read on. */
+INLINE vec vload_taps(const real *p, const int64_t k, const int64_t reach, const int64_t stride, int64_t n, const int roomy)
 {
-    if (stride == 1) return vload_upto(p + k, n);
+    if (stride == 1) return roomy ? vload(p + k) : vload_first(p + k, n);
     if (stride == 2) {
         const int64_t pair = k & ~(int64_t)1;
-        return vload_second(p + pair, k & 1, more || pair + 1 < reach ? 2 * n : 2 * n - 1);
+        return vload_second(p + pair, k & 1, pair + 1 < reach ? 2 * n : 2 * n - 1, roomy);
     }
     real t[V] = {0};
     for (int64_t l = 0; l < n; l++) t[l] = p[l * stride + k];
@@ -111,54 +112,72 @@ static void list_reaching_rows(const pycnn_window *w, row_entry *r)
 typedef struct {
     const real *x;
     int64_t pitch;
+    int64_t size;               /* reals that may be read */
     const lane_int *first;      /* for each column of outputs, how far its first tap inside is from its first tap */
 } max_source;
 
-/* n <= V outputs of columns o, ...; constant `height`, `width`, `stride` and n make straight-line code of it. x is where the
-   first window begins, `corner` its position in the plane. */
+/* n <= V outputs, the first with its window at x, whose position in the plane is `corner`. With constant `side` windows are
+   flat squares without dilation, and it and a constant stride make straight-line code of them. */
 INLINE void max_columns(const pycnn_window *w, const int64_t depth, const int64_t height, const int64_t width,
-                        const int64_t dilation, const int64_t stride, int64_t pitch, const real *x, int64_t corner,
-                        const lane_int *first, int64_t n, const int more, real *y, int64_t *positions)
+                        const int64_t dilation, const int64_t stride, const int64_t side, int64_t pitch, const real *x,
+                        int64_t corner, const lane_int *first, int64_t n, const int roomy, real *y, int64_t *positions)
 {
     static const lane_int lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const int64_t reach = (width - 1) * dilation + 1;
+    const ivec corners = ivset1((lane_int)corner) + ivload(lanes) * ivset1((lane_int)stride);
     vec best = vset1(-(real)INFINITY);
     ivec offset = ivload(first);
+    if (side) {
+        vec a[side * side], most;
+        lane_int offsets[side * side];
+        ivec of_most;
+        for (int64_t kh = 0; kh < side; kh++)
+            for (int64_t kw = 0; kw < side; kw++) {
+                a[kh * side + kw] = vload_taps(x + kh * pitch, kw, side, stride, n, roomy);
+                offsets[kh * side + kw] = (lane_int)(kh * w->in[2] + kw);
+            }
+        if (max_of_taps(side * side, 1, a, offsets, &most, &of_most) && !mask_any(veq(vkeep_first(most, n, 0), best))) {
+            vstore(y, most);
+            ivstore_wide(positions, of_most + corners);
+            return;
+        }
+    }
     for (int64_t kd = 0; kd < depth; kd++)
         for (int64_t kh = 0; kh < height; kh++) {
             const int64_t row = kd * w->dilation[0] * w->in[1] + kh * w->dilation[1];
             for (int64_t kw = 0; kw < width; kw++) {
-                const vec a = vload_taps(x + row * pitch, kw * dilation, reach, stride, n, more);
+                const vec a = vload_taps(x + row * pitch, kw * dilation, reach, stride, n, roomy);
                 const vmask better = vbeats(a, best);
                 best = vselect(better, a, best);
                 offset = ivselect(better, ivset1((lane_int)(row * w->in[2] + kw * dilation)), offset);
             }
         }
     vstore(y, best);
-    ivstore_wide(positions, offset + ivset1((lane_int)corner) + ivload(lanes) * ivset1((lane_int)stride));
+    ivstore_wide(positions, offset + corners);
 }
 
-/* A row of outputs; x and `corner` as above. Columns before the last V may be read by whole vectors. */
+/* A row of outputs; x and `corner` as above. `roomy`: the last vectors may be read as a whole. */
 INLINE void max_row(const pycnn_window *w, const int64_t depth, const int64_t height, const int64_t width,
-                    const int64_t dilation, const int64_t stride, const max_source *from, const real *x, int64_t corner,
-                    real *y, int64_t *positions)
+                    const int64_t dilation, const int64_t stride, const int64_t side, const max_source *from, int roomy,
+                    const real *x, int64_t corner, real *y, int64_t *positions)
 {
-    const int64_t n = w->out[2];
+    const int64_t n = w->out[2], whole = roomy ? n : (n - 1) / V * V;
     int64_t o = 0;
-    for (; o + V < n; o += V)
-        max_columns(w, depth, height, width, dilation, stride, from->pitch, x + o * stride, corner + o * stride,
-                    from->first + o, V, 1, y + o, positions + o);
-    max_columns(w, depth, height, width, dilation, stride, from->pitch, x + o * stride, corner + o * stride, from->first + o,
-                n - o, 0, y + o, positions + o);
+    for (; o < whole; o += V)
+        max_columns(w, depth, height, width, dilation, stride, side, from->pitch, x + o * stride, corner + o * stride,
+                    from->first + o, min64(V, n - o), 1, y + o, positions + o);
+    if (o < n)
+        max_columns(w, depth, height, width, dilation, stride, side, from->pitch, x + o * stride, corner + o * stride,
+                    from->first + o, n - o, 0, y + o, positions + o);
 }
 
-static void max_row_of_any_shape(const pycnn_window *w, const row_entry *r, const max_source *from, const real *x,
+static void max_row_of_any_shape(const pycnn_window *w, const row_entry *r, const max_source *from, int roomy, const real *x,
                                  int64_t corner, real *y, int64_t *positions)
 {
     const int64_t stride = w->stride[2], width = w->kernel[2], dilation = w->dilation[2], d = r->depth, h = r->height;
-    if (stride == 1) max_row(w, d, h, width, dilation, 1, from, x, corner, y, positions);
-    else if (stride == 2 && dilation == 1) max_row(w, d, h, width, 1, 2, from, x, corner, y, positions);
-    else max_row(w, d, h, width, dilation, stride, from, x, corner, y, positions);
+    if (stride == 1) max_row(w, d, h, width, dilation, 1, 0, from, roomy, x, corner, y, positions);
+    else if (stride == 2 && dilation == 1) max_row(w, d, h, width, 1, 2, 0, from, roomy, x, corner, y, positions);
+    else max_row(w, d, h, width, dilation, stride, 0, from, roomy, x, corner, y, positions);
 }
 
 /* `rows` of a task; `from` begins with row `low` of all planes, and y and positions with the first of the rows. */
@@ -166,13 +185,16 @@ INLINE void max_rows(const pycnn_window *w, const int64_t side, const row_entry 
                      int64_t low, task_rows rows, real *y, int64_t *positions)
 {
     const int64_t height = w->out[0] * w->out[1], width = w->out[2], plane_rows = w->in[0] * w->in[1];
+    const int64_t room = round_up(width, V) * w->stride[2] + (w->kernel[2] - 1) * w->dilation[2] + 1;
     int64_t row = rows.first % height, source = rows.first / height * plane_rows - low;
     for (int64_t i = 0; i < rows.count; i++, y += width, positions += width) {
         const row_entry *r = &entries[row];
+        const int64_t last_row = source + r->row + (r->depth - 1) * w->dilation[0] * w->in[1] + (r->height - 1) * w->dilation[1];
+        const int roomy = last_row * from->pitch + room <= from->size;
         const real *x = from->x + (source + r->row) * from->pitch;
         const int64_t corner = r->row * w->in[2] - w->before[2];
-        if (side && r->height == side) max_row(w, 1, side, side, 1, 2, from, x, corner, y, positions);
-        else max_row_of_any_shape(w, r, from, x, corner, y, positions);
+        if (side && r->height == side) max_row(w, 1, side, side, 1, 2, side, from, roomy, x, corner, y, positions);
+        else max_row_of_any_shape(w, r, from, roomy, x, corner, y, positions);
         if (++row == height) row = 0, source += plane_rows;
     }
 }
@@ -245,10 +267,10 @@ static void run_max_planes(const void *args, int64_t begin, int64_t end, void *s
     for (int64_t task = begin; task < end; task++) {
         const task_rows rows = rows_of_task(p, task), source = rows_of_source(w, entries, rows);
         const real *x = (const real *)*p->from_slot + source.first * in;
-        max_source from = {x, in, first};
+        max_source from = {x, in, (p->planes * w->in[0] * w->in[1] - source.first) * in, first};
         if (copies) {
             copy_padded(w, x, source.count, pitch, copy);
-            from.x = copy, from.pitch = pitch;
+            from.x = copy, from.pitch = pitch, from.size = p->source_rows * pitch + ROW_SLACK;
         }
         if (side == 2) max_rows(w, 2, entries, &from, source.first, rows, y, positions);
         else if (side == 3) max_rows(w, 3, entries, &from, source.first, rows, y, positions);
