@@ -8,6 +8,8 @@ from pycnn import _kernels as K
 from pycnn import config
 from pycnn.storage import aligned_vector
 
+from .timing import threads_set
+
 
 def best_seconds(function, budget=0.5):
     """The shortest of all calls within so many seconds."""
@@ -34,11 +36,24 @@ def fma_peak(threads):
     return 2 * n * c * k / best_seconds(lambda: program.run(threads=threads)) / 1e9
 
 
-def bandwidth(nbytes, threads):
-    """GB/s of reading half of `nbytes` and writing the other half."""
-    kernels = config.kernels(np.float32)
-    n = nbytes // 8
-    program = K.Program(kernels)
-    memory = [aligned_vector(n, np.float32) for _ in range(2)]
-    program.copy_blocks(max(1, n // 4096), 4096, 4096, 4096, *(m.ctypes.data for m in memory))
-    return 2 * 4 * (n // 4096 * 4096) / best_seconds(lambda: program.run(threads=threads)) / 1e9
+def traffic(read, written, in_place=False):
+    """Calls that read and write so many bytes and do nothing else: by plain and by streamed stores.
+
+    `in_place`, what is written is part of what is read, as for an optimizer.
+    """
+    kernels, n = config.kernels(np.float32), written // 4
+    reads = read // 4 - (n if in_place else 0)
+    x, y = (aligned_vector(size + 4 * kernels.lanes, np.float32) for size in (reads, n))
+    x.fill(1), y.fill(1)     # pages that were never written are all the same one
+    calls = []
+    for stores in (K.IN_PLACE,) if in_place else (K.PLAIN_STORES, K.STREAMED):
+        program = K.Program(kernels)
+        program.traffic(reads, n, stores, x.ctypes.data, y.ctypes.data)
+        calls.append(lambda program=program, memory=(x, y): program.run(threads=config.get_num_threads()))
+    return calls
+
+
+def bandwidth(read, written, threads, in_place=False):
+    """GB/s of reading and writing so many bytes, by plain or by streamed stores, whichever is faster."""
+    with threads_set(threads):
+        return (read + written) / min(best_seconds(call, 0.2) for call in traffic(read, written, in_place)) / 1e9

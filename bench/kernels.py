@@ -1,4 +1,4 @@
-"""python -m bench kernels: each pass of each layer, pycnn and its peers side by side."""
+"""python -m bench kernels: each pass of each layer, pycnn and its peers side by side; then what is bound by memory."""
 
 import sys
 
@@ -7,9 +7,9 @@ from tqdm import tqdm
 
 from pycnn import functional, reference
 
-from . import ceilings, peers
+from . import ceilings, memory, peers
 from .dense import bench_dense
-from .layers import CONV_LAYERS, PASSES, POOL_LAYERS
+from .layers import CONV_LAYERS, PASSES
 from .programs import Call
 from .timing import geometric_mean, interleaved, threads_set
 
@@ -94,49 +94,14 @@ def text_of(r):
     return text
 
 
-def bench_pooling(threads, names, rounds, seconds):
-    """Pooling through pycnn.functional beside PyTorch, in GB/s of input and output together."""
-    rows = []
-    with threads_set(threads):
-        print(f"\n{'pooling':16s} {'functional':>10s} {'torch':>8s} {'channels_last':>13s}   GB/s")
-        for layer in POOL_LAYERS:
-            x = np.random.default_rng(0).standard_normal(layer.x_shape, dtype=np.float32)
-            forward = functional.max_pool_forward if layer.kind == "max" else functional.avg_pool_forward
-            arguments = (layer.kernel, layer.stride, layer.padding)
-            calls = {"functional": lambda: forward(x, *arguments)}
-            if "torch" in names:
-                calls.update(torch_pooling(layer, x))
-            times = interleaved(calls, rounds, seconds)
-            y = forward(x, *arguments)
-            nbytes = x.nbytes + (y[0] if isinstance(y, tuple) else y).nbytes
-            speeds = {name: nbytes / t / 1e9 for name, t in times.items()}
-            rows.append({"layer": layer.name, "threads": threads, "gbytes": speeds})
-            print(f"{layer.name:16s} {speeds['functional']:10.1f} {speeds.get('torch', 0):8.1f} "
-                  f"{speeds.get('torch channels_last', 0):13.1f}")
-    return rows
-
-
-def torch_pooling(layer, x):
-    import torch
-    from torch.nn import functional as F
-
-    def call(t):
-        if layer.kind == "max":
-            return lambda: F.max_pool2d(t, layer.kernel, layer.stride, layer.padding, return_indices=True)
-        return lambda: F.avg_pool2d(t, layer.kernel, layer.stride, layer.padding)
-
-    plain = torch.from_numpy(x)
-    return {"torch": call(plain), "torch channels_last": call(plain.contiguous(memory_format=torch.channels_last))}
-
-
 def main(arguments):
     names = peers.available(arguments.peers)
     layers = [layer for layer in CONV_LAYERS if not arguments.layers or any(part in layer.name for part in arguments.layers)]
     rows = []
     for threads in arguments.threads:
-        rows += bench_convolutions(layers, arguments.passes or PASSES, names, threads, arguments.rounds, arguments.seconds)
-        if not arguments.layers:
-            rows += bench_pooling(threads, names, arguments.rounds, arguments.seconds)
+        if layers:
+            rows += bench_convolutions(layers, arguments.passes or PASSES, names, threads, arguments.rounds, arguments.seconds)
         if not arguments.layers or "dense" in arguments.layers:
             rows += bench_dense(threads, names, arguments.rounds, arguments.seconds)
+        rows += memory.main(arguments, names, threads)
     return rows

@@ -6,7 +6,7 @@ import pycnn
 from pycnn import models
 
 from . import descriptions, peers
-from .memory import growth
+from .footprint import growth
 from .timing import interleaved, threads_set
 
 NETWORKS = {d.__name__: d for d in (descriptions.lenet5, descriptions.cifar, descriptions.autoencoder, descriptions.resnet18)}

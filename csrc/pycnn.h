@@ -77,6 +77,9 @@ typedef struct {
 /* What the sum over a window of pooling is divided by: its taps inside the input, those on padding too, or nothing. */
 typedef enum { PYCNN_TAPS, PYCNN_TAPS_AND_PADDING, PYCNN_ONE } pycnn_divisor;
 
+/* How results are written: as usual, past the caches, or over what was just read. */
+typedef enum { PYCNN_PLAIN_STORES, PYCNN_STREAMED, PYCNN_IN_PLACE } pycnn_stores;
+
 /* A half-open range of a flat parameter vector. */
 typedef struct { int64_t begin, end; } pycnn_range;
 
@@ -150,6 +153,18 @@ typedef struct {
                             int64_t planes, const void *x, void *y);
     int (*avg_pool_backward)(pycnn_step *, const pycnn_window *, const int64_t after[3], pycnn_divisor, int squared,
                              int64_t planes, const void *dy, void *dx);
+
+    /* ---- plane_pool.h: x is (planes, in) and y (planes, out), both PLAIN, in a caller's arrays ------------ */
+    /* positions: for each y, the position in its plane that it came from. */
+    int (*max_pool_planes)(pycnn_step *, const pycnn_window *, int64_t planes, pycnn_slot x_slot, void *const *y_slot,
+                           int64_t *const *positions_slot);
+    /* The windows of averages have no dilation. *astray, a real, becomes 1 if a position is none of the taps of its window. */
+    int (*max_pool_planes_backward)(pycnn_step *, const pycnn_window *, int64_t planes, pycnn_slot dy_slot,
+                                    pycnn_index_slot positions_slot, void *const *dx_slot, void *astray);
+    int (*avg_pool_planes)(pycnn_step *, const pycnn_window *, const int64_t after[3], pycnn_divisor, int64_t planes,
+                           pycnn_slot x_slot, void *const *y_slot);
+    int (*avg_pool_planes_backward)(pycnn_step *, const pycnn_window *, const int64_t after[3], pycnn_divisor,
+                                    int64_t planes, pycnn_slot dy_slot, void *const *dx_slot);
 
     /* ---- connected.h: maps that read some of the maps below; x and y in SAMPLES ------------------------- */
     /* y = f(b + w * x); w is (connections, kernel), bias (k) or NULL. */
@@ -229,6 +244,10 @@ typedef struct {
     /* Copies `blocks` runs of `length` reals, `from_stride` and `to_stride` reals apart. */
     int (*copy_blocks)(pycnn_step *, int64_t blocks, int64_t length, int64_t from_stride, int64_t to_stride,
                        const void *from, void *to);
+
+    /* ---- stream.h: the measure of kernels that are bound by memory --------------------------------------- */
+    /* Reads so many reals of x and writes so many of y (with PYCNN_IN_PLACE, reads them too), and does nothing else. */
+    int (*traffic)(pycnn_step *, int64_t reads, int64_t writes, pycnn_stores, const void *x, void *y);
 
     /* ---- softmax.h: x and y are (outer, axis, inner) ----------------------------------------------------- */
     int (*softmax_forward)(pycnn_step *, int log, int64_t outer, int64_t axis, int64_t inner, const void *x, void *y);

@@ -48,6 +48,10 @@ cdef extern from "pycnn.h" nogil:
         PYCNN_TAPS
         PYCNN_TAPS_AND_PADDING
         PYCNN_ONE
+    ctypedef enum pycnn_stores:
+        PYCNN_PLAIN_STORES
+        PYCNN_STREAMED
+        PYCNN_IN_PLACE
     ctypedef struct pycnn_range:
         int64_t begin, end
     ctypedef struct pycnn_step:
@@ -80,6 +84,10 @@ cdef extern from "pycnn.h" nogil:
         int max_pool_backward(pycnn_step *, pycnn_window *, int64_t, void *, void *, void *)
         int avg_pool_forward(pycnn_step *, pycnn_window *, int64_t *, pycnn_divisor, int64_t, void *, void *)
         int avg_pool_backward(pycnn_step *, pycnn_window *, int64_t *, pycnn_divisor, int, int64_t, void *, void *)
+        int max_pool_planes(pycnn_step *, pycnn_window *, int64_t, pycnn_slot, void **, int64_t **)
+        int max_pool_planes_backward(pycnn_step *, pycnn_window *, int64_t, pycnn_slot, pycnn_index_slot, void **, void *)
+        int avg_pool_planes(pycnn_step *, pycnn_window *, int64_t *, pycnn_divisor, int64_t, pycnn_slot, void **)
+        int avg_pool_planes_backward(pycnn_step *, pycnn_window *, int64_t *, pycnn_divisor, int64_t, pycnn_slot, void **)
         int connected_forward(pycnn_step *, pycnn_connections *, pycnn_activation, void *, void *, void *, void *)
         int connected_backward_data(pycnn_step *, pycnn_connections *, pycnn_activation, void *, void *, void *, void *)
         int connected_backward_weights(pycnn_step *, pycnn_connections *, int, void *, void *, void *, void *)
@@ -114,6 +122,7 @@ cdef extern from "pycnn.h" nogil:
         int multiply(pycnn_step *, int64_t, void *, void *, void *)
         int fill(pycnn_step *, int64_t, double, void *)
         int copy_blocks(pycnn_step *, int64_t, int64_t, int64_t, int64_t, void *, void *)
+        int traffic(pycnn_step *, int64_t, int64_t, pycnn_stores, void *, void *)
         int softmax_forward(pycnn_step *, int, int64_t, int64_t, int64_t, void *, void *)
         int softmax_backward(pycnn_step *, int, int64_t, int64_t, int64_t, void *, void *, void *)
         int softmax_cross_entropy(pycnn_step *, int64_t, int64_t, int64_t, double, void *, pycnn_index_slot,
@@ -140,6 +149,9 @@ cdef extern from "pycnn.h" nogil:
 PLAIN, SAMPLES, CHANNELS = PYCNN_PLAIN, PYCNN_SAMPLES, PYCNN_CHANNELS
 # What the sum over a pooling window is divided by.
 TAPS, TAPS_AND_PADDING, ONE = PYCNN_TAPS, PYCNN_TAPS_AND_PADDING, PYCNN_ONE
+
+# How `traffic` writes.
+PLAIN_STORES, STREAMED, IN_PLACE = PYCNN_PLAIN_STORES, PYCNN_STREAMED, PYCNN_IN_PLACE
 
 # In the order of pycnn_activation_kind.
 ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "sigmoid", "tanh", "scaled_tanh", "softplus")
@@ -451,6 +463,31 @@ cdef class Program:
         self.append(self.table.avg_pool_backward(self.new_step(), &w, padding, divisor, squared, planes, <void *>dy,
                                                  <void *>dx))
 
+    def max_pool_planes(self, window, int64_t planes, uintptr_t x_slot, uintptr_t y_slot, uintptr_t positions_slot):
+        cdef pycnn_window w = to_window(window)
+        self.append(self.table.max_pool_planes(self.new_step(), &w, planes, <pycnn_slot>x_slot, <void **>y_slot,
+                                               <int64_t **>positions_slot))
+
+    def max_pool_planes_backward(self, window, int64_t planes, uintptr_t dy_slot, uintptr_t positions_slot,
+                                 uintptr_t dx_slot, uintptr_t astray):
+        cdef pycnn_window w = to_window(window)
+        self.append(self.table.max_pool_planes_backward(self.new_step(), &w, planes, <pycnn_slot>dy_slot,
+                                                        <pycnn_index_slot>positions_slot, <void **>dx_slot,
+                                                        <void *>astray))
+
+    def avg_pool_planes(self, window, after, pycnn_divisor divisor, int64_t planes, uintptr_t x_slot, uintptr_t y_slot):
+        cdef pycnn_window w = to_window(window)
+        cdef int64_t[3] padding = after
+        self.append(self.table.avg_pool_planes(self.new_step(), &w, padding, divisor, planes, <pycnn_slot>x_slot,
+                                               <void **>y_slot))
+
+    def avg_pool_planes_backward(self, window, after, pycnn_divisor divisor, int64_t planes, uintptr_t dy_slot,
+                                 uintptr_t dx_slot):
+        cdef pycnn_window w = to_window(window)
+        cdef int64_t[3] padding = after
+        self.append(self.table.avg_pool_planes_backward(self.new_step(), &w, padding, divisor, planes,
+                                                        <pycnn_slot>dy_slot, <void **>dx_slot))
+
     def connected_forward(self, connections, activation, uintptr_t x, uintptr_t w, uintptr_t bias, uintptr_t y):
         cdef Connections c = Connections(connections)
         self.append(self.table.connected_forward(self.new_step(), &c.data, to_activation(activation), <void *>x,
@@ -592,6 +629,9 @@ cdef class Program:
                     uintptr_t to):
         self.append(self.table.copy_blocks(self.new_step(), blocks, length, from_stride, to_stride, <void *>origin,
                                            <void *>to))
+
+    def traffic(self, int64_t reads, int64_t writes, pycnn_stores stores, uintptr_t x, uintptr_t y):
+        self.append(self.table.traffic(self.new_step(), reads, writes, stores, <void *>x, <void *>y))
 
     def softmax_forward(self, bint log, int64_t outer, int64_t axis, int64_t inner, uintptr_t x, uintptr_t y):
         self.append(self.table.softmax_forward(self.new_step(), log, outer, axis, inner, <void *>x, <void *>y))

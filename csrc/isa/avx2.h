@@ -44,6 +44,9 @@ INLINE __m256i first_lanes(int64_t n)
 }
 INLINE vec vload(const real *p) { return MM(loadu)(p); }
 INLINE void vstore(real *p, vec a) { MM(storeu)(p, a); }
+/* Past the caches, to an aligned address; visible to other threads after the fence. */
+INLINE void vstream(real *p, vec a) { MM(stream)(p, a); }
+INLINE void stream_fence(void) { _mm_sfence(); }
 INLINE vec vload_first(const real *p, int64_t n) { return MM(maskload)(p, first_lanes(n)); }
 INLINE void vstore_first(real *p, vec a, int64_t n) { MM(maskstore)(p, first_lanes(n), a); }
 INLINE vec vset1(real a) { return MM(set1)(a); }
@@ -57,8 +60,12 @@ INLINE vec vsqrt(vec a) { return MM(sqrt)(a); }
 INLINE vec vround(vec a) { return MM(round)(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
 INLINE vmask vgt(vec a, vec b) { return (vmask)MM(cmp)(a, b, _CMP_GT_OQ); }
+INLINE vmask veq(vec a, vec b) { return (vmask)(a == b); }
 INLINE vmask vunordered(vec a, vec b) { return (vmask)MM(cmp)(a, b, _CMP_UNORD_Q); }
 INLINE vmask iveq(ivec a, ivec b) { return (vmask)(a == b); }
+/* a < b, as unsigned integers. */
+INLINE vmask ivbelow(ivec a, ivec b) { return (vmask)((a < b) ^ (a < (ivec){0}) ^ (b < (ivec){0})); }
+INLINE int mask_any(vmask m) { return !_mm256_testz_si256((__m256i)m, (__m256i)m); }
 INLINE vmask mask_or(vmask a, vmask b) { return a | b; }
 INLINE vmask mask_andnot(vmask a, vmask b) { return a & ~b; }
 /* a > best, or a alone is NaN. */
@@ -70,6 +77,16 @@ INLINE vec vselect(vmask m, vec yes, vec no) { return MM(blendv)(no, yes, (vec)m
 INLINE ivec ivselect(vmask m, ivec yes, ivec no) { return (m & yes) | (~m & no); }
 INLINE ivec ivload(const lane_int *p) { return (ivec)_mm256_loadu_si256((const __m256i *)p); }
 INLINE void ivstore(lane_int *p, ivec a) { _mm256_storeu_si256((__m256i *)p, (__m256i)a); }
+/* As 64-bit integers. */
+#ifdef PYCNN_DOUBLE
+INLINE void ivstore_wide(int64_t *p, ivec a) { ivstore(p, a); }
+#else
+INLINE void ivstore_wide(int64_t *p, ivec a)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm256_cvtepi32_epi64(_mm256_castsi256_si128((__m256i)a)));
+    _mm256_storeu_si256((__m256i *)(p + 4), _mm256_cvtepi32_epi64(_mm256_extracti128_si256((__m256i)a, 1)));
+}
+#endif
 INLINE ivec vtoint(vec a) { return __builtin_convertvector(vround(a), ivec); }
 INLINE vec vfromint(ivec a) { return __builtin_convertvector(a, vec); }
 /* Lane l is that of `a` with the number lanes[l], or zero where that is negative. */

@@ -34,11 +34,15 @@ typedef __mmask16 vmask;
 
 typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef lane_int ivec __attribute__((vector_size(VECTOR_BYTES)));
+#define PYCNN_OWN_NARROW         /* ivload_narrow_first */
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vmask first_lanes(int64_t n) { return (vmask)((1u << n) - 1); }
 INLINE vec vload(const real *p) { return MM(loadu)(p); }
 INLINE void vstore(real *p, vec a) { MM(storeu)(p, a); }
+/* Past the caches, to an aligned address; visible to other threads after the fence. */
+INLINE void vstream(real *p, vec a) { MM(stream)(p, a); }
+INLINE void stream_fence(void) { _mm_sfence(); }
 INLINE vec vload_first(const real *p, int64_t n) { return MM(maskz_loadu)(first_lanes(n), p); }
 INLINE void vstore_first(real *p, vec a, int64_t n) { MM(mask_storeu)(p, first_lanes(n), a); }
 INLINE vec vset1(real a) { return MM(set1)(a); }
@@ -52,8 +56,16 @@ INLINE vec vsqrt(vec a) { return MM(sqrt)(a); }
 INLINE vec vround(vec a) { return MM(roundscale)(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
 INLINE vmask vgt(vec a, vec b) { return MMCMP(cmp)(a, b, _CMP_GT_OQ); }
+INLINE vmask veq(vec a, vec b) { return MMCMP(cmp)(a, b, _CMP_EQ_OQ); }
 INLINE vmask vunordered(vec a, vec b) { return MMCMP(cmp)(a, b, _CMP_UNORD_Q); }
 INLINE vmask iveq(ivec a, ivec b) { return MMICMP(cmpeq)((__m512i)a, (__m512i)b); }
+/* a < b, as unsigned integers. */
+#ifdef PYCNN_DOUBLE
+INLINE vmask ivbelow(ivec a, ivec b) { return _mm512_cmplt_epu64_mask((__m512i)a, (__m512i)b); }
+#else
+INLINE vmask ivbelow(ivec a, ivec b) { return _mm512_cmplt_epu32_mask((__m512i)a, (__m512i)b); }
+#endif
+INLINE int mask_any(vmask m) { return m != 0; }
 INLINE vmask mask_or(vmask a, vmask b) { return (vmask)(a | b); }
 INLINE vmask mask_andnot(vmask a, vmask b) { return (vmask)(a & ~b); }
 /* a > best, or a alone is NaN. */
@@ -75,10 +87,28 @@ INLINE vec vpick(vec a, ivec lanes)
     return _mm512_maskz_permutexvar_ps(there, (__m512i)lanes, a);
 #endif
 }
+/* As 64-bit integers. */
 #ifdef PYCNN_DOUBLE
+INLINE void ivstore_wide(int64_t *p, ivec a) { ivstore(p, a); }
+INLINE ivec ivload_narrow_first(const int64_t *p, int64_t n, int64_t from)
+{
+    return (ivec)_mm512_sub_epi64(_mm512_maskz_loadu_epi64(first_lanes(n), p), _mm512_set1_epi64(from));
+}
 INLINE ivec vtoint(vec a) { return (ivec)_mm512_cvtpd_epi64(a); }
 INLINE vec vfromint(ivec a) { return _mm512_cvtepi64_pd((__m512i)a); }
 #else
+INLINE void ivstore_wide(int64_t *p, ivec a)
+{
+    _mm512_storeu_si512(p, _mm512_cvtepi32_epi64(_mm512_castsi512_si256((__m512i)a)));
+    _mm512_storeu_si512(p + 8, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64((__m512i)a, 1)));
+}
+INLINE ivec ivload_narrow_first(const int64_t *p, int64_t n, int64_t from)
+{
+    const vmask lanes = first_lanes(n);
+    const __m512i a = _mm512_sub_epi64(_mm512_maskz_loadu_epi64((__mmask8)lanes, p), _mm512_set1_epi64(from));
+    const __m512i b = _mm512_sub_epi64(_mm512_maskz_loadu_epi64((__mmask8)(lanes >> 8), p + 8), _mm512_set1_epi64(from));
+    return (ivec)_mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtsepi64_epi32(a)), _mm512_cvtsepi64_epi32(b), 1);
+}
 INLINE ivec vtoint(vec a) { return (ivec)_mm512_cvtps_epi32(a); }
 INLINE vec vfromint(ivec a) { return _mm512_cvtepi32_ps((__m512i)a); }
 #endif

@@ -31,6 +31,9 @@ typedef ivec vmask;             /* all bits of a lane, or none */
 
 INLINE vec vload(const real *p) { vec a; memcpy(&a, p, sizeof a); return a; }
 INLINE void vstore(real *p, vec a) { memcpy(p, &a, sizeof a); }
+/* Past the caches, where there are such stores; visible to other threads after the fence. */
+INLINE void vstream(real *p, vec a) { vstore(p, a); }
+INLINE void stream_fence(void) {}
 INLINE vec vload_first(const real *p, int64_t n)
 {
     vec a = {0};
@@ -62,14 +65,25 @@ INLINE vec vsqrt(vec a) { for (int l = 0; l < V; l++) a[l] = SQRT(a[l]); return 
 INLINE vec vround(vec a) { for (int l = 0; l < V; l++) a[l] = RINT(a[l]); return a; }
 
 INLINE vmask vgt(vec a, vec b) { return (vmask)(a > b); }
+INLINE vmask veq(vec a, vec b) { return (vmask)(a == b); }
 INLINE vmask vunordered(vec a, vec b) { return (vmask)(a != a) | (vmask)(b != b); }
 INLINE vmask iveq(ivec a, ivec b) { return (vmask)(a == b); }
+/* a < b, as unsigned integers. */
+INLINE vmask ivbelow(ivec a, ivec b) { return (vmask)((a < b) ^ (a < (ivec){0}) ^ (b < (ivec){0})); }
+INLINE int mask_any(vmask m)
+{
+    int64_t half[2];
+    memcpy(half, &m, sizeof half);
+    return (half[0] | half[1]) != 0;
+}
 INLINE vmask mask_or(vmask a, vmask b) { return a | b; }
 INLINE vmask mask_andnot(vmask a, vmask b) { return a & ~b; }
 /* a > best, or a alone is NaN. */
 INLINE vmask vbeats(vec a, vec best) { return ~(vmask)(a <= best) & (vmask)(best == best); }
 INLINE ivec ivload(const lane_int *p) { ivec a; memcpy(&a, p, sizeof a); return a; }
 INLINE void ivstore(lane_int *p, ivec a) { memcpy(p, &a, sizeof a); }
+/* As 64-bit integers. */
+INLINE void ivstore_wide(int64_t *p, ivec a) { for (int l = 0; l < V; l++) p[l] = a[l]; }
 INLINE ivec vtoint(vec a) { return __builtin_convertvector(vround(a), ivec); }
 INLINE vec vfromint(ivec a) { return __builtin_convertvector(a, vec); }
 /* Lane l is that of `a` with the number lanes[l], or zero where that is negative. */

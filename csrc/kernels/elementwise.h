@@ -10,7 +10,8 @@
  *     scaled tanh     A tanh(2 x / 3)         2/3 (A - y^2 / A),  A = 1.7159 (LeCun et al. 1998)
  *     softplus        log(1 + e^x)            1 - e^-y
  *
- * A task is a run of ELEMENTS_PER_TASK reals. Bound by memory, but for tanh and what needs logarithms. */
+ * A task is a run of ELEMENTS_PER_TASK reals. Bound by memory, but for tanh and what needs logarithms: what is large is
+ * streamed, unless it overwrites its source. */
 
 #define TANH_AMPLITUDE ((real)1.7159)
 #define TANH_SLOPE ((real)(2.0 / 3.0))
@@ -47,18 +48,20 @@ INLINE vec gradient_of(const pycnn_activation_kind kind, vec alpha, vec y, vec d
     }
 }
 
-INLINE void map_activation(const pycnn_activation_kind kind, double alpha, const real *x, real *y, int64_t n)
-{
-    const vec a = vset1((real)alpha);
-    for (int64_t i = 0; i < n; i += V) vstore_upto(y + i, activation_of(kind, a, vload_upto(x + i, n - i)), n - i);
-}
-
-INLINE void map_gradient(const pycnn_activation_kind kind, double alpha, const real *dy, const real *y, real *dx,
-                         int64_t n)
+INLINE void map_activation(const pycnn_activation_kind kind, double alpha, const int streamed, const real *x, real *y,
+                           int64_t n)
 {
     const vec a = vset1((real)alpha);
     for (int64_t i = 0; i < n; i += V)
-        vstore_upto(dx + i, gradient_of(kind, a, vload_upto(y + i, n - i), vload_upto(dy + i, n - i)), n - i);
+        vput_upto(streamed, y + i, activation_of(kind, a, vload_upto(x + i, n - i)), n - i);
+}
+
+INLINE void map_gradient(const pycnn_activation_kind kind, double alpha, const int streamed, const real *dy,
+                         const real *y, real *dx, int64_t n)
+{
+    const vec a = vset1((real)alpha);
+    for (int64_t i = 0; i < n; i += V)
+        vput_upto(streamed, dx + i, gradient_of(kind, a, vload_upto(y + i, n - i), vload_upto(dy + i, n - i)), n - i);
 }
 
 /* The kinds that do something, each with a loop of its own. */
@@ -69,7 +72,7 @@ INLINE void map_gradient(const pycnn_activation_kind kind, double alpha, const r
 /* y = f(x); y may be x. */
 static void activate_from(pycnn_activation f, const real *x, real *y, int64_t n)
 {
-#define MAP(kind) case kind: map_activation(kind, f.alpha, x, y, n); return;
+#define MAP(kind) case kind: map_activation(kind, f.alpha, 0, x, y, n); return;
     switch (f.kind) {
     EACH_ACTIVATION(MAP)
     default: if (y != x) memcpy(y, x, (size_t)n * sizeof(real));
@@ -83,7 +86,7 @@ static void activate(pycnn_activation f, real *y, int64_t n) { activate_from(f, 
 /* dx = f'(y) dy; dx may be dy or y. */
 static void activation_gradient(pycnn_activation f, const real *dy, const real *y, real *dx, int64_t n)
 {
-#define MAP(kind) case kind: map_gradient(kind, f.alpha, dy, y, dx, n); return;
+#define MAP(kind) case kind: map_gradient(kind, f.alpha, 0, dy, y, dx, n); return;
     switch (f.kind) {
     EACH_ACTIVATION(MAP)
     default: if (dx != dy) memcpy(dx, dy, (size_t)n * sizeof(real));
@@ -104,21 +107,46 @@ INLINE pycnn_range elements_of_tasks(int64_t n, int64_t begin, int64_t end)
 typedef struct {
     pycnn_activation f;
     int64_t n;
+    int streamed;
     const real *x, *dy;
     real *y;
 } activation_args;
+
+/* The kinds that are bound by memory have a loop that streams. */
+#define EACH_LIGHT_ACTIVATION(CASE) CASE(PYCNN_IDENTITY) CASE(PYCNN_RELU) CASE(PYCNN_LEAKY_RELU)
+
+INLINE int is_light(pycnn_activation f)
+{
+#define LIGHT(kind) case kind:
+    switch (f.kind) {
+    EACH_LIGHT_ACTIVATION(LIGHT) return 1;
+    default: return 0;
+    }
+#undef LIGHT
+}
 
 static void run_activation_forward(const void *args, int64_t begin, int64_t end, void *scratch)
 {
     const activation_args *a = args;
     pycnn_range e = elements_of_tasks(a->n, begin, end);
     (void)scratch;
-    activate_from(a->f, a->x + e.begin, a->y + e.begin, e.end - e.begin);
+    if (!a->streamed) {
+        activate_from(a->f, a->x + e.begin, a->y + e.begin, e.end - e.begin);
+        return;
+    }
+#define MAP(kind) case kind: map_activation(kind, a->f.alpha, 1, a->x + e.begin, a->y + e.begin, e.end - e.begin); break;
+    switch (a->f.kind) {
+    EACH_LIGHT_ACTIVATION(MAP)
+    default: break;
+    }
+#undef MAP
+    stream_fence();
 }
 
 static int activation_forward(pycnn_step *step, pycnn_activation f, int64_t n, const void *x, void *y)
 {
     activation_args a = {.f = f, .n = n, .x = x, .y = y};
+    a.streamed = is_light(f) && x != y && is_streamable(y, 2 * n);
     return PREPARE(step, run_activation_forward, elementwise_tasks(n), 0, a);
 }
 
@@ -126,13 +154,25 @@ static void run_activation_backward(const void *args, int64_t begin, int64_t end
 {
     const activation_args *a = args;
     pycnn_range e = elements_of_tasks(a->n, begin, end);
+    const real *dy = a->dy + e.begin, *y = a->x + e.begin;
     (void)scratch;
-    activation_gradient(a->f, a->dy + e.begin, a->x + e.begin, a->y + e.begin, e.end - e.begin);
+    if (!a->streamed) {
+        activation_gradient(a->f, dy, y, a->y + e.begin, e.end - e.begin);
+        return;
+    }
+#define MAP(kind) case kind: map_gradient(kind, a->f.alpha, 1, dy, y, a->y + e.begin, e.end - e.begin); break;
+    switch (a->f.kind) {
+    EACH_LIGHT_ACTIVATION(MAP)
+    default: break;
+    }
+#undef MAP
+    stream_fence();
 }
 
 static int activation_backward(pycnn_step *step, pycnn_activation f, int64_t n, const void *dy, const void *y, void *dx)
 {
     activation_args a = {.f = f, .n = n, .x = y, .dy = dy, .y = dx};
+    a.streamed = is_light(f) && dx != dy && dx != y && is_streamable(dx, 3 * n);
     return PREPARE(step, run_activation_backward, elementwise_tasks(n), 0, a);
 }
 

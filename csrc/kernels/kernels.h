@@ -1,11 +1,13 @@
 /* All kernels, in the order they build on each other, and the table of this variant. */
 #include "common.h"
+#include "vector_math.h"
+#include "stream.h"
 #include "transpose.h"
 #include "brgemm.h"
-#include "vector_math.h"
 #include "elementwise.h"
 #include "reorder.h"
 #include "pool.h"
+#include "plane_pool.h"
 #include "conv_geometry.h"
 #include "conv_columns.h"
 #include "conv.h"
@@ -46,6 +48,10 @@ const pycnn_kernels PYCNN_VARIANT = {
     .max_pool_backward = max_pool_backward,
     .avg_pool_forward = avg_pool_forward,
     .avg_pool_backward = avg_pool_backward,
+    .max_pool_planes = max_pool_planes,
+    .max_pool_planes_backward = max_pool_planes_backward,
+    .avg_pool_planes = avg_pool_planes,
+    .avg_pool_planes_backward = avg_pool_planes_backward,
     .connected_forward = connected_forward,
     .connected_backward_data = connected_backward_data,
     .connected_backward_weights = connected_backward_weights,
@@ -74,6 +80,7 @@ const pycnn_kernels PYCNN_VARIANT = {
     .multiply = multiply,
     .fill = fill,
     .copy_blocks = copy_blocks,
+    .traffic = traffic,
     .softmax_forward = softmax_forward,
     .softmax_backward = softmax_backward,
     .softmax_cross_entropy = softmax_cross_entropy,

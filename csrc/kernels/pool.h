@@ -6,9 +6,9 @@
  *
  * Forward, a row of outputs falls into its two edges, where windows hang over the input, and the span between them,
  * where all windows are whole. Backward, a row of dx gathers from the rows of dy whose windows reach it; where windows
- * do not overlap each dx is written once, else the row is cleared and summed up while it is in the nearest cache. Rows
- * do not depend on each other, so tasks are runs of rows; and an index that names no tap does no harm. Bound by
- * memory. */
+ * do not overlap, and in the common case that they do, each dx is written once, else the row is cleared and summed up
+ * while it is in the nearest cache. Rows do not depend on each other, so tasks are runs of rows; and an index that names
+ * no tap does no harm. Bound by memory; what is large is streamed. */
 
 /* Output o of an axis sees input first + k dilation with its taps begin <= k < end. */
 typedef struct { int64_t first, begin, end; } window_taps;
@@ -65,6 +65,22 @@ typedef struct {
     lane_int number, row_number, plane_number;
 } tap_box;
 
+/* The greatest of `taps` vectors and the first that equals it, of numbers[0..taps). False, and neither, if one is NaN. The
+   comparisons do not wait for each other. */
+INLINE int max_of_taps(const int64_t taps, const int indexed, const vec *a, const lane_int *numbers, vec *best, ivec *index)
+{
+    vec most = a[0];
+    vmask nan = vunordered(a[0], a[taps - 1]);
+    for (int64_t k = 1; k < taps; k++) most = vmax(most, a[k]);
+    for (int64_t k = 1; k + 1 < taps; k += 2) nan = mask_or(nan, vunordered(a[k], a[k + 1]));
+    if (__builtin_expect(mask_any(nan), 0)) return 0;
+    *best = most;
+    if (!indexed) return 1;
+    *index = ivset1(numbers[taps - 1]);
+    for (int64_t k = taps - 2; k >= 0; k--) *index = ivselect(veq(a[k], most), ivset1(numbers[k]), *index);
+    return 1;
+}
+
 /* n maxima; constant `depth`, `height` and `width` make straight-line code of a window. */
 INLINE void max_span(const tap_box *t, const int64_t depth, const int64_t height, const int64_t width,
                      const int indexed, const real *x, int64_t x_step, int64_t n, real *y, lane_int *indices)
@@ -92,12 +108,34 @@ INLINE void max_span(const tap_box *t, const int64_t depth, const int64_t height
     }
 }
 
+/* n maxima over height x width taps, both constant. */
+INLINE void max_span_of_few(const tap_box *t, const int64_t height, const int64_t width, const int indexed, const real *x,
+                            int64_t x_step, int64_t n, real *y, lane_int *indices)
+{
+    lane_int numbers[height * width];
+    for (int64_t kh = 0; kh < height; kh++)
+        for (int64_t kw = 0; kw < width; kw++) numbers[kh * width + kw] = t->number + (lane_int)kh * t->row_number + (lane_int)kw;
+    for (int64_t o = 0; o < n; o++, x += x_step) {
+        vec a[height * width], best;
+        ivec index;
+        for (int64_t kh = 0; kh < height; kh++)
+            for (int64_t kw = 0; kw < width; kw++) a[kh * width + kw] = vload(x + kh * t->step[1] + kw * t->step[2]);
+        if (max_of_taps(height * width, indexed, a, numbers, &best, &index)) {
+            vstore(y + o * V, best);
+            if (indexed) ivstore(indices + o * V, index);
+        } else {
+            max_span(t, 1, height, width, indexed, x, x_step, 1, y + o * V, indices + o * V);
+        }
+    }
+}
+
 INLINE void max_span_of_shape(const tap_box *t, const int indexed, const real *x, int64_t x_step, int64_t n, real *y,
                               lane_int *indices)
 {
     const int64_t depth = t->count[0], height = t->count[1], width = t->count[2];
-    if (depth == 1 && height == 2 && width == 2) max_span(t, 1, 2, 2, indexed, x, x_step, n, y, indices);
-    else if (depth == 1 && height == 3 && width == 3) max_span(t, 1, 3, 3, indexed, x, x_step, n, y, indices);
+    if (depth == 1 && height == 2 && width == 2) max_span_of_few(t, 2, 2, indexed, x, x_step, n, y, indices);
+    else if (depth == 1 && height == 2 && width == 3) max_span_of_few(t, 2, 3, indexed, x, x_step, n, y, indices);
+    else if (depth == 1 && height == 3 && width == 3) max_span_of_few(t, 3, 3, indexed, x, x_step, n, y, indices);
     else max_span(t, depth, height, width, indexed, x, x_step, n, y, indices);
 }
 
@@ -232,6 +270,56 @@ INLINE void accumulate_row(const pycnn_window *w, const real *dy, const lane_int
     }
 }
 
+/* A row of dy that reaches a row of dx, the numbers of its taps there beginning at `number`. */
+typedef struct { const real *dy; const lane_int *indices; lane_int number; } reaching_row;
+
+/* What the outputs of `count` rows pass to column i. */
+INLINE vec gradient_of_column(const pycnn_window *w, const reaching_row *rows, int64_t count, int64_t i)
+{
+    vec sum = vset1(0);
+    for (int64_t h = 0; h < count; h++)
+        for (int64_t k = w->kernel[2] - 1; k >= 0; k--) {
+            const int64_t position = i + w->before[2] - k * w->dilation[2], o = position / w->stride[2];
+            if (position < 0 || position % w->stride[2] || o >= w->out[2]) continue;
+            sum += gradient_of_tap(rows[h].dy, rows[h].indices, o, rows[h].number + (lane_int)k);
+        }
+    return sum;
+}
+
+/* The columns stride (o - behind) - before + (0 .. stride-1), where behind = (kernel - 1) / stride, from the outputs
+   o - behind, ... o: constants make straight-line code of it. */
+INLINE void gather_columns(const int64_t kernel, const int64_t stride, const reaching_row *rows, int64_t count, int64_t from,
+                           int64_t to, real *dx)
+{
+    const int64_t behind = (kernel - 1) / stride;
+    for (int64_t o = from; o < to; o++, dx += stride * V) {
+        vec sum[stride];
+        for (int64_t r = 0; r < stride; r++) sum[r] = vset1(0);
+        for (int64_t h = 0; h < count; h++)
+            for (int64_t b = behind; b >= 0; b--) {
+                const vec g = vload(rows[h].dy + (o - b) * V);
+                const ivec index = ivload(rows[h].indices + (o - b) * V);
+                for (int64_t r = 0; r < stride; r++)
+                    if (r + b * stride < kernel)
+                        sum[r] += vselect(iveq(index, ivset1(rows[h].number + (lane_int)(r + b * stride))), g, vset1(0));
+            }
+        for (int64_t r = 0; r < stride; r++) vstore(dx + r * V, sum[r]);
+    }
+}
+
+/* A row of dx where windows of maxima overlap. */
+INLINE void gather_row_of_maxima(const pycnn_window *w, const int64_t kernel, const int64_t stride, const reaching_row *rows,
+                                 int64_t count, real *dx)
+{
+    const int64_t in = w->in[2], before = w->before[2], behind = (kernel - 1) / stride;
+    /* Outputs o whose columns are inside, as are all outputs behind them. */
+    const int64_t from = max64(behind, ceil_div(before, stride)), to = min64(w->out[2], (in + before) / stride);
+    const int64_t begin = from < to ? from * stride - before : in, end = from < to ? to * stride - before : in;
+    for (int64_t i = 0; i < begin; i++) vstore(dx + i * V, gradient_of_column(w, rows, count, i));
+    if (from < to) gather_columns(kernel, stride, rows, count, from, to, dx + begin * V);
+    for (int64_t i = end; i < in; i++) vstore(dx + i * V, gradient_of_column(w, rows, count, i));
+}
+
 INLINE void spread_row_of_shape(const pycnn_window *w, const real *dy, const lane_int *indices, lane_int number,
                                 real *dx)
 {
@@ -263,11 +351,28 @@ INLINE int64_t output_of_tap(const pycnn_window *w, int axis, int64_t i, int64_t
     return o < w->out[axis] ? o : -1;
 }
 
+/* Flat 3 x 3 windows that go on by two. */
+INLINE int is_common_overlap(const pycnn_window *w)
+{
+    return w->in[0] == 1 && w->out[0] == 1 && w->kernel[0] == 1 && w->kernel[1] == 3 && w->kernel[2] == 3
+        && w->stride[2] == 2 && w->dilation[1] == 1 && w->dilation[2] == 1;
+}
+
 /* Row (id, ih) of dx. `scratch` holds a row of outputs. */
 static void pool_backward_row(const pycnn_window *w, const pool_average *average, int64_t id, int64_t ih,
                               const real *dy, const lane_int *indices, real *dx, real *scratch)
 {
     const int once = windows_apart(w, 0) && windows_apart(w, 1) && windows_apart(w, 2) && w->dilation[2] == 1;
+    if (!average && !once && is_common_overlap(w)) {
+        reaching_row rows[3];
+        int64_t count = 0;
+        for (int64_t kh = 2; kh >= 0; kh--) {
+            const int64_t oh = output_of_tap(w, 1, ih, kh), row = oh * w->out[2] * V;
+            if (oh >= 0) rows[count++] = (reaching_row){dy + row, indices + row, (lane_int)(kh * 3)};
+        }
+        gather_row_of_maxima(w, 3, 2, rows, count, dx);
+        return;
+    }
     if (!once) memset(dx, 0, (size_t)(w->in[2] * V) * sizeof(real));
     for (int64_t kd = 0; kd < w->kernel[0]; kd++) {
         const int64_t od = output_of_tap(w, 0, id, kd);
@@ -299,6 +404,7 @@ typedef struct {
     int is_average;
     int64_t rows, rows_per_task;        /* rows of all planes: of y forward, of dx backward */
     int64_t far_rows;                   /* rows of x where it is too large for the near caches, else 0 */
+    int streamed;                       /* rows are made in scratch and streamed out */
     const real *from;
     lane_int *indices;
     real *to;
@@ -324,15 +430,24 @@ static void run_pool_forward(const void *args, int64_t begin, int64_t end, void 
     const pycnn_window *w = &p->window;
     const pool_average *average = p->is_average ? &p->average : NULL;
     const int64_t height = w->out[0] * w->out[1], last = min64(p->rows, end * p->rows_per_task);
-    (void)scratch;
+    const int64_t size = w->out[2] * V;
+    real *near_y = scratch;
+    lane_int *near_indices = p->indices ? (lane_int *)(near_y + size) : NULL;
     for (int64_t row = begin * p->rows_per_task; row < last;) {
-        const int64_t plane = row / height, first = row % height, y = plane * height * w->out[2] * V;
+        const int64_t plane = row / height, first = row % height, y = plane * height * size;
         const int64_t until = p->far_rows ? first + 1 : min64(height, first + last - row);
         if (p->far_rows) fetch_next_rows(p, plane, first);
-        pool_plane(w, average, first, until, p->from + plane * w->in[0] * w->in[1] * w->in[2] * V, 0, p->to + y,
-                   p->indices ? p->indices + y : NULL);
+        const real *x = p->from + plane * w->in[0] * w->in[1] * w->in[2] * V;
+        if (p->streamed) {
+            pool_plane(w, average, first, until, x, 0, near_y - first * size, near_indices ? near_indices - first * size : NULL);
+            stream_bytes(p->to + row * size, near_y, size * (int64_t)sizeof(real));
+            if (p->indices) stream_bytes(p->indices + row * size, near_indices, size * (int64_t)sizeof(lane_int));
+        } else {
+            pool_plane(w, average, first, until, x, 0, p->to + y, p->indices ? p->indices + y : NULL);
+        }
         row += until - first;
     }
+    if (p->streamed) stream_fence();
 }
 
 static void run_pool_backward(const void *args, int64_t begin, int64_t end, void *scratch)
@@ -340,13 +455,17 @@ static void run_pool_backward(const void *args, int64_t begin, int64_t end, void
     const pool_args *p = args;
     const pycnn_window *w = &p->window;
     const pool_average *average = p->is_average ? &p->average : NULL;
-    const int64_t height = w->in[0] * w->in[1], last = min64(p->rows, end * p->rows_per_task);
+    const int64_t height = w->in[0] * w->in[1], last = min64(p->rows, end * p->rows_per_task), size = w->in[2] * V;
+    real *near = (real *)scratch + w->out[2] * V;
     for (int64_t row = begin * p->rows_per_task; row < last; row++) {
         const int64_t plane = row / height, id = row % height / w->in[1], ih = row % w->in[1];
         const int64_t dy = plane * w->out[0] * w->out[1] * w->out[2] * V;
-        pool_backward_row(w, average, id, ih, p->from + dy, p->indices ? p->indices + dy : NULL,
-                          p->to + row * w->in[2] * V, scratch);
+        real *dx = p->to + row * size;
+        pool_backward_row(w, average, id, ih, p->from + dy, p->indices ? p->indices + dy : NULL, p->streamed ? near : dx,
+                          scratch);
+        if (p->streamed) stream_reals(dx, near, size);
     }
+    if (p->streamed) stream_fence();
 }
 
 /* A single window never meets another: a stride as long as the input lets the backward pass know. */
@@ -366,8 +485,9 @@ static int prepare_pool(pycnn_step *step, int backward, int64_t planes, pool_arg
     p.rows = planes * rows;
     p.far_rows = planes * in_rows * w->in[2] * V * (int64_t)sizeof(real) > NEAR_BYTES ? planes * in_rows : 0;
     p.rows_per_task = max64(1, rows * ELEMENTS_PER_TASK / max64(1, in_rows * w->in[2] * V));
+    p.streamed = is_far(planes * V * (in_rows * w->in[2] + out_rows * w->out[2] * (p.indices ? 2 : 1)));
     return PREPARE(step, backward ? run_pool_backward : run_pool_forward, ceil_div(p.rows, p.rows_per_task),
-                   backward && p.is_average ? (size_t)(w->out[2] * V) * sizeof(real) : 0, p);
+                   (size_t)((2 * w->out[2] + (backward ? w->in[2] : 0)) * V) * sizeof(real), p);
 }
 
 static int max_pool_forward(pycnn_step *step, const pycnn_window *w, int64_t planes, const void *x, void *y,

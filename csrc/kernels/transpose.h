@@ -41,8 +41,8 @@ INLINE void transpose_vectors(vec t[V])
 #endif
 }
 
-/* y[s][lane] = rows[lane][s] for s < n: V rows of n reals -> n vectors. */
-static void rows_to_lanes(const real *const rows[V], int64_t n, real *y)
+/* y[s][lane] = rows[lane][s] for s < n: V rows of n reals -> n vectors, past the caches where `streamed`. */
+INLINE void rows_into_lanes(const int streamed, const real *const rows[V], int64_t n, real *y)
 {
     vec t[V];
     int64_t s = 0;
@@ -51,13 +51,15 @@ static void rows_to_lanes(const real *const rows[V], int64_t n, real *y)
         for (int l = 0; l < V; l++) t[l] = vload(rows[l] + s);
         transpose_vectors(t);
 #pragma GCC unroll 16
-        for (int l = 0; l < V; l++) vstore(y + (s + l) * V, t[l]);
+        for (int l = 0; l < V; l++) vput(streamed, y + (s + l) * V, t[l]);
     }
     if (s == n) return;
     for (int l = 0; l < V; l++) t[l] = vload_first(rows[l] + s, n - s);
     transpose_vectors(t);
-    for (int64_t l = 0; l < n - s; l++) vstore(y + (s + l) * V, t[l]);
+    for (int64_t l = 0; l < n - s; l++) vput(streamed, y + (s + l) * V, t[l]);
 }
+
+static void rows_to_lanes(const real *const rows[V], int64_t n, real *y) { rows_into_lanes(0, rows, n, y); }
 
 /* rows[lane][s] = x[s][lane] for s < n and lane < lanes: n vectors -> rows of n reals. */
 static void lanes_to_rows(const real *x, int64_t n, real *const rows[V], int64_t lanes)

@@ -68,6 +68,20 @@ INLINE void vstore_upto(real *p, vec a, int64_t n)
 
 INLINE ivec ivset1(lane_int a) { return a - (ivec){0}; }
 
+#ifndef PYCNN_OWN_NARROW
+/* p[l] - from for the first n lanes, or the nearest number that a lane holds. */
+INLINE ivec ivload_narrow_first(const int64_t *p, int64_t n, int64_t from)
+{
+    const int64_t most = (int64_t)(((uint64_t)1 << (8 * sizeof(lane_int) - 1)) - 1);
+    ivec a = {0};
+    for (int64_t l = 0; l < n; l++) {
+        const int64_t d = p[l] - from;
+        a[l] = (lane_int)(d > most ? most : d < -most ? -most : d);
+    }
+    return a;
+}
+#endif
+
 /* The lanes from n on become `other`. */
 INLINE vec vkeep_first(vec a, int64_t n, real other)
 {

@@ -9,7 +9,8 @@ from .. import shapes
 from .._kernels import SAMPLES
 from . import programs
 
-# The N C planes of a tensor go side by side into the lanes, as samples of one channel, so that none is wasted.
+# The N C planes of a tensor are pooled as they are, where their rows fill the lanes; else they go side by side into the
+# lanes, as samples of one channel, so that none is wasted.
 
 
 class _Pooling(NamedTuple):
@@ -48,6 +49,14 @@ class _Pooling(NamedTuple):
     def window(self):
         """As ``_kernels`` takes it."""
         return shapes.window(self.x_shape[2:], self.out, self.kernel, self.stride, self.dilation, self.before)
+
+    @property
+    def planes(self):
+        return self.planes_in[0]
+
+    def fills(self, lanes):
+        """Whether rows of outputs fill half a vector or more."""
+        return 2 * self.out[-1] >= lanes
 
     def vectors(self, lanes):
         """Vectors that the planes fill side by side."""
@@ -128,7 +137,7 @@ def max_pool_backward(dy, indices, x_shape, kernel_size=None, stride=None, paddi
         return _scatter(shapes.as_tensor(dy, dtype, "dy", len(x_shape)), indices, x_shape)
     pool = _pooling(x_shape, kernel_size, stride, padding, dilation, ceil_mode)
     dy = programs.tensor_of(dy, dtype, "dy", pool.y_shape)
-    return _max_pool_gradient(pool, dy, _taps_of_positions(pool, indices))
+    return _max_pool_gradient(pool, dy, indices)
 
 
 def global_max_pool_forward(x):
@@ -144,70 +153,34 @@ def global_max_pool_backward(dy, indices, x_shape):
     """Gradient of the maximum over all spatial axes: dx ``(N, C, *S)`` of shape `x_shape`."""
     pool = _whole_planes(programs.shape_of(x_shape, "x_shape"))
     dy = programs.tensor_of(dy, programs.dtype_of(dy), "dy", pool.y_shape)
-    return _max_pool_gradient(pool, dy, _taps_of_positions(pool, indices))
+    return _max_pool_gradient(pool, dy, indices)
 
 
 def _max_pool(pool, x):
     """y and flat positions."""
 
     def lay_out(p):
-        source = p.read(pool.planes_in, SAMPLES)
-        y, taps = p.tensor(pool.planes_out, SAMPLES), p.tensor(pool.planes_out, SAMPLES)
-        p.program.max_pool_forward(pool.window, pool.vectors(p.kernels.lanes), source, y, taps)
-        p.write(y, pool.planes_out, SAMPLES)
-        p.write(taps, pool.planes_out, SAMPLES)
+        p.program.max_pool_planes(pool.window, pool.planes, p.slot(), p.slot(), p.slot())
 
-    results = [(pool.y_shape, x.dtype), (pool.y_shape, _integer_type(x.dtype))]
-    y, taps = programs.run("max_pool_forward", pool, lay_out, x.dtype, [x], results)
-    return y, _positions_of_taps(pool, taps)
+    results = [(pool.y_shape, x.dtype), (pool.y_shape, np.dtype(np.int64))]
+    return tuple(programs.run("max_pool_forward", pool, lay_out, x.dtype, [x], results))
 
 
-def _max_pool_gradient(pool, dy, taps):
+def _max_pool_gradient(pool, dy, indices):
+    indices = programs.integers_of(indices, "indices", pool.y_shape)
+
     def lay_out(p):
-        gradient, numbers = p.read(pool.planes_out, SAMPLES), p.read(pool.planes_out, SAMPLES)
-        dx = p.tensor(pool.planes_in, SAMPLES)
-        p.program.max_pool_backward(pool.window, pool.vectors(p.kernels.lanes), gradient, numbers, dx)
-        p.write(dx, pool.planes_in, SAMPLES)
+        astray, slots = p.memory(1), [p.slot() for _ in range(3)]
+        p.program.fill(1, 0.0, astray)
+        p.program.max_pool_planes_backward(pool.window, pool.planes, *slots, astray)
+        p.write(astray, (1,))
 
-    taps = np.ascontiguousarray(taps, _integer_type(dy.dtype))
-    return programs.run("max_pool_backward", pool, lay_out, dy.dtype, [dy, taps], [(pool.x_shape, dy.dtype)])[0]
-
-
-def _integer_type(dtype):
-    """That of a tap's number: as wide as a real."""
-    return np.dtype(np.int64 if dtype.itemsize == 8 else np.int32)
-
-
-def _grid(counts, steps, starts):
-    """The sum over axes of start + i step, for all i below the counts."""
-    total = np.zeros((), np.int64)
-    for count, step, start in zip(counts, steps, starts):
-        total = total[..., None] + (start + step * np.arange(count))
-    return total
-
-
-def _positions_of_taps(pool, taps):
-    """Flat positions in the plane: a position is that of its window's corner plus that of its tap."""
-    size = pool.x_shape[2:]
-    rows = [math.prod(size[a + 1 :]) for a in range(len(size))]
-    corners = _grid(pool.out, [s * r for s, r in zip(pool.stride, rows)], [-b * r for b, r in zip(pool.before, rows)])
-    offsets = _grid(pool.kernel, [d * r for d, r in zip(pool.dilation, rows)], [0] * len(rows))
-    return corners + offsets.ravel()[taps]
-
-
-def _taps_of_positions(pool, indices):
-    """Numbers of the taps that meet flat positions."""
-    size = pool.x_shape[2:]
-    indices = programs.integers_of(indices, "indices", pool.y_shape, math.prod(size))
-    taps = np.zeros((), np.int64)
-    axes = zip(np.unravel_index(indices, size), pool.out, pool.kernel, pool.stride, pool.dilation, pool.before)
-    for a, (position, count, kernel, stride, dilation, before) in enumerate(axes):
-        corner = (np.arange(count) * stride - before).reshape(-1, *[1] * (len(size) - 1 - a))
-        tap, rest = np.divmod(position - corner, dilation)
-        if np.any((rest != 0) | (tap < 0) | (tap >= kernel)):
-            raise ValueError("indices hold a position outside its window; give the window of the forward pass")
-        taps = taps * kernel + tap
-    return taps
+    dx, astray = programs.run("max_pool_backward", pool, lay_out, dy.dtype, [dy, indices],
+                              [(pool.x_shape, dy.dtype), ((1,), dy.dtype)])
+    if astray[0]:
+        programs.integers_of(indices, "indices", pool.y_shape, math.prod(pool.x_shape[2:]))
+        raise ValueError("indices hold a position outside its window; give the window of the forward pass")
+    return dx
 
 
 def _scatter(dy, indices, x_shape):
@@ -273,6 +246,9 @@ def _avg_pool(pool, count_include_pad, x):
     include = bool(count_include_pad)
 
     def lay_out(p):
+        if pool.fills(p.kernels.lanes):
+            p.program.avg_pool_planes(pool.window, pool.after, include, pool.planes, p.slot(), p.slot())
+            return
         source, y = p.read(pool.planes_in, SAMPLES), p.tensor(pool.planes_out, SAMPLES)
         p.program.avg_pool_forward(pool.window, pool.after, include, pool.vectors(p.kernels.lanes), source, y)
         p.write(y, pool.planes_out, SAMPLES)
@@ -284,6 +260,9 @@ def _avg_pool_gradient(pool, count_include_pad, dy):
     include = bool(count_include_pad)
 
     def lay_out(p):
+        if pool.fills(p.kernels.lanes):
+            p.program.avg_pool_planes_backward(pool.window, pool.after, include, pool.planes, p.slot(), p.slot())
+            return
         gradient, dx = p.read(pool.planes_out, SAMPLES), p.tensor(pool.planes_in, SAMPLES)
         p.program.avg_pool_backward(pool.window, pool.after, include, False, pool.vectors(p.kernels.lanes), gradient, dx)
         p.write(dx, pool.planes_in, SAMPLES)

@@ -185,14 +185,14 @@ def tensor_of(x, dtype, what, shape):
     return x
 
 
-def integers_of(x, what, shape, count):
-    """An int64 array of the given shape with values in 0 ... count-1."""
+def integers_of(x, what, shape, count=None):
+    """An int64 array of the given shape, with values in 0 ... count-1 if there is a count."""
     x = np.asarray(x)
     if x.dtype.kind not in "iu":
         raise TypeError(f"{what} must be integers, got dtype {x.dtype}")
     if x.shape != tuple(shape):
         raise ValueError(f"{what} must have shape {tuple(shape)}, got {x.shape}")
-    if x.size and not 0 <= x.min() <= x.max() < count:
+    if count is not None and x.size and not 0 <= x.min() <= x.max() < count:
         raise ValueError(f"{what} must lie in 0 ... {count - 1}, got {x.min()} ... {x.max()}")
     return np.require(x, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
 
