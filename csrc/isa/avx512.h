@@ -41,6 +41,8 @@ INLINE vec vload(const real *p) { return MM(loadu)(p); }
 INLINE void vstore(real *p, vec a) { MM(storeu)(p, a); }
 INLINE vec vload_first(const real *p, int64_t n) { return MM(maskz_loadu)(first_lanes(n), p); }
 INLINE void vstore_first(real *p, vec a, int64_t n) { MM(mask_storeu)(p, first_lanes(n), a); }
+/* The same, and loaded only once: not again with every use. */
+INLINE vec vkeep(vec a) { __asm__("" : "+v"(a)); return a; }
 INLINE vec vset1(real a) { return MM(set1)(a); }
 INLINE vec vfma(vec a, vec b, vec c) { return MM(fmadd)(a, b, c); }
 /* The second operand where either is NaN. */
