@@ -1,6 +1,13 @@
 """What the machine can do at most, measured in the same run: multiply-adds and memory."""
 
+import ctypes
+import functools
+import subprocess
+import sysconfig
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
@@ -8,7 +15,10 @@ from pycnn import _kernels as K
 from pycnn import config
 from pycnn.storage import aligned_vector
 
-from .timing import threads_set
+from . import machine
+
+FLAGS = {"avx512": ["-march=native"], "avx2": ["-mavx2", "-mfma"], "neon": [], "generic": []}
+SMALLEST_COPY = 4096        # reals that one task of a copy moves
 
 
 def best_seconds(function, budget=0.5):
@@ -21,39 +31,47 @@ def best_seconds(function, budget=0.5):
     return best
 
 
-def fma_peak(threads):
-    """GFLOP/s in float32: the register tile on operands in the first-level cache.
+@functools.cache
+def fma_library():
+    """fma.c, compiled for the instruction set in use."""
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "fma.so")
+        source = Path(__file__).with_name("fma.c")
+        subprocess.run([compiler, "-O3", "-ffp-contract=fast", *FLAGS[config._isa], "-shared", "-fPIC", source, "-o", path],
+                       check=True)
+        library = ctypes.CDLL(str(path))
+    library.fma_rounds.argtypes, library.fma_rounds.restype = [ctypes.c_int64, ctypes.c_float, ctypes.c_float], ctypes.c_float
+    library.fma_operations.restype = ctypes.c_int64
+    return library
 
-    It is the gradient of a dense layer, dx (N, C) = dy (N, K) w (K, C), with C four vectors and w in the cache: tiles of 6 x 4
-    vectors and 112 steps each, which come to within a few percent of two fused multiply-adds a cycle.
-    """
+
+def fma_peak(threads, budget=0.2):
+    """GFLOP/s in float32 of multiply-adds on registers, on so many cores at once."""
+    library, rounds = fma_library(), 200_000
+
+    def rate(core):
+        machine.bind([core])
+        seconds = best_seconds(lambda: library.fma_rounds(rounds, 0.5, 0.25), budget)
+        return rounds * library.fma_operations() / seconds / 1e9
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(rate, machine.cores()[:threads]))
+
+
+@functools.cache
+def bandwidth(read, written, threads):
+    """GB/s of a copy of as many bytes as are to be read and written, half of them read, over and over."""
+    nbytes = read + written
     kernels = config.kernels(np.float32)
-    n, c, k = 6144 * threads, 4 * kernels.lanes, 112
+    block = min(SMALLEST_COPY, nbytes // 8 // threads)
+    blocks = nbytes // 8 // block
     program = K.Program(kernels)
-    memory = [aligned_vector(size, np.float32) for size in (n * k, k * c, n * c)]
-    dy, w, dx = (m.ctypes.data for m in memory)
-    program.dense_backward_data(n, c, k, (0, 0.0), dy, w, 0, dx)
-    return 2 * n * c * k / best_seconds(lambda: program.run(threads=threads)) / 1e9
-
-
-def traffic(read, written, in_place=False):
-    """Calls that read and write so many bytes and do nothing else: by plain and by streamed stores.
-
-    `in_place`, what is written is part of what is read, as for an optimizer.
-    """
-    kernels, n = config.kernels(np.float32), written // 4
-    reads = read // 4 - (n if in_place else 0)
-    x, y = (aligned_vector(size + 4 * kernels.lanes, np.float32) for size in (reads, n))
-    x.fill(1), y.fill(1)     # pages that were never written are all the same one
-    calls = []
-    for stores in (K.IN_PLACE,) if in_place else (K.PLAIN_STORES, K.STREAMED):
-        program = K.Program(kernels)
-        program.traffic(reads, n, stores, x.ctypes.data, y.ctypes.data)
-        calls.append(lambda program=program, memory=(x, y): program.run(threads=config.get_num_threads()))
-    return calls
-
-
-def bandwidth(read, written, threads, in_place=False):
-    """GB/s of reading and writing so many bytes, by plain or by streamed stores, whichever is faster."""
-    with threads_set(threads):
-        return (read + written) / min(best_seconds(call, 0.2) for call in traffic(read, written, in_place)) / 1e9
+    memory = [aligned_vector(blocks * block, np.float32) for _ in range(2)]
+    for vector in memory:
+        vector[:] = 1           # else all of its pages are one and the same
+    repeats = max(1, (8 << 20) // nbytes)
+    for _ in range(repeats):
+        program.copy_blocks(blocks, block, block, block, *(m.ctypes.data for m in memory))
+    seconds = best_seconds(lambda: program.run(threads=threads), 0.3) / repeats
+    return 2 * 4 * blocks * block / seconds / 1e9
