@@ -54,23 +54,21 @@ def agreeing(layer, which, calls):
 
 def measure_convolutions(layers, arguments, found, threads):
     """One row for each layer and pass. Each is visited once in every sweep, and each contender's best visit counts, as does
-    the best of the peaks that are measured beside them."""
+    the best of the peaks that are measured beside them: the clock goes up and down with what else the machine does."""
     passes = arguments.passes or PASSES
-    kept, peak, rows = {}, 0.0, []
+    kept, peaks, rows = {}, {}, []
     for sweep in range(arguments.sweeps):
         if sweep == arguments.sweeps - 1:
             print(HEADER, flush=True)
         for layer in tqdm(layers, desc=f"sweep {sweep + 1}", leave=False, disable=None):
-            peak = max(peak, ceilings.fma_peak(threads, 0.05))
+            peaks[layer.name] = max(peaks.get(layer.name, 0.0), ceilings.fma_peak(threads, 0.05))
             for which in passes:
                 times = interleaved(contenders(layer, which, found, threads), arguments.rounds, arguments.seconds)
                 key = layer.name, which
                 kept[key] = better(times, kept.get(key, {}))
                 if sweep == arguments.sweeps - 1:
-                    rows.append(row_of(layer, which, kept[key], threads, peak))
+                    rows.append(row_of(layer, which, kept[key], threads, peaks[layer.name]))
                     tqdm.write(text_of(rows[-1]))
-    for row in rows:
-        row["peak"] = peak
     return rows
 
 

@@ -2,9 +2,15 @@
 
 import ctypes
 import os
+import platform
+import re
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+
+from pycnn import config
 
 CORES_VARIABLE = "PYCNN_BENCH_CORES"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4     # of mallopt, <malloc.h>
@@ -59,6 +65,18 @@ def run_pinned(arguments, threads):
 def bind(to):
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, to)
+
+
+def described():
+    """What a run was made on, and with which versions of the libraries."""
+    info = Path("/proc/cpuinfo")
+    models = re.findall(r"^model name\s*: (.*)$", info.read_text(), re.MULTILINE) if info.exists() else []
+    versions = {}
+    for name in ("numpy", "torch", "onnxruntime", "openvino", "jax", "tensorflow_cpu", "tensorflow"):
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {"processor": models[0] if models else platform.processor(), "cores": len(cores()), "isa": config._isa,
+            "versions": versions}
 
 
 def can_keep_pages():

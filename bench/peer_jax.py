@@ -92,7 +92,7 @@ def training(net, x, y, loss, threads):
 
     def loss_of(weights, x, y):
         out = function(weights, x)
-        if loss == "mean_squared_error":
+        if loss == "mse":
             return jnp.mean((out - y) ** 2)
         return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(out), y[:, None], 1))
 

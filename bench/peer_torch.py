@@ -142,7 +142,7 @@ def training(net, x, y, loss, threads):
     """{name: step} of training with SGD and momentum 0.9; a step returns the loss before it."""
     import torch
 
-    loss_of = {"cross_entropy": torch.nn.CrossEntropyLoss, "mean_squared_error": torch.nn.MSELoss}[loss]()
+    loss_of = {"cross_entropy": torch.nn.CrossEntropyLoss, "mse": torch.nn.MSELoss}[loss]()
     tx, ty = torch.from_numpy(x), torch.from_numpy(y)
 
     def step_of(model, kept):

@@ -86,7 +86,7 @@ def of_networks(rows):
 
 
 def text_of(lines):
-    """The summary as a table."""
+    """The summary as a table to print."""
     table = [f"{'target':54s} {'threads':>7s} {'is':>6s} {'at least':>8s}  missed by"]
     for line in lines:
         worst = ", ".join(f"{name} {value:.2f}" for name, value in line["below"][:3])

@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))    # behind an inst
 
 bench = pytest.importorskip("bench", reason="the benchmarks are not part of the installed package")
 
-from bench import ceilings, graphs, kernels, machine, networks, peers, targets, timing  # noqa: E402
+from bench import ceilings, graphs, kernels, machine, networks, peers, plots, report, targets, timing  # noqa: E402
 from bench.layers import CONV_LAYERS, LEAST_FLOPS, MOST_FLOPS, PASSES, ConvLayer, random_layers  # noqa: E402
 
 SMALL = ConvLayer("small", 2, 4, (6, 5), 8, (3, 3), padding=1)
@@ -67,12 +68,10 @@ def test_a_peer_does_the_same_convolution(name, which):
 
 @pytest.mark.parametrize("mode", ["training", "inference"])
 @pytest.mark.parametrize("name", ["torch", "onnxruntime", "openvino", "jax", "tensorflow"])
-def test_a_peer_trains_and_runs_the_same_network(name, mode, monkeypatch):
-    peer = peer_named(name)
-    monkeypatch.setattr(peers, "working", lambda calls: {
-        n: np.asarray(call()) for n, call in calls.items() if "compiled" not in n})     # compiling takes its time
-    calls = networks.contenders("lenet5", mode, 3, [peer], 1)
-    assert ("pycnn" in calls) and (len(calls) > 1 or mode == "training" and name in ("onnxruntime", "openvino"))
+def test_a_peer_trains_and_runs_the_same_network(name, mode):
+    calls = networks.contenders(networks.lenet5(), "cross_entropy", mode, 3, [peer_named(name)], 1, compiled=False)
+    assert "pycnn" in calls
+    assert len(calls) > 1 or (mode == "training" and name in ("onnxruntime", "openvino"))
 
 
 def test_a_result_that_differs_stops_the_benchmark():
@@ -157,3 +156,30 @@ def test_a_kernel_whose_bytes_take_longer_is_judged_by_the_bandwidth():
     lines = {line["what"]: line for line in targets.of_kernels([slow])}
     share = (1e6 / 50e9) / (1e6 / 1e9)      # seconds at the bandwidth / seconds taken
     assert lines["of bandwidth: kernels bound by memory, the least"]["value"] == pytest.approx(share)
+
+
+def test_a_report_puts_the_tables_of_a_run_where_the_page_has_places(tmp_path):
+    rows = [{**row("a", "forward", 1, 180, 90), "shape": "1,2,3,3 -> 4"}]
+    run = {"what": "kernels", "rows": rows, "targets": targets.of_kernels(rows),
+           "machine": {"processor": "P", "cores": 2, "isa": "avx2", "versions": {"tensorflow_cpu": "2"}}}
+    file, page = tmp_path / "run.json", tmp_path / "page.md"
+    file.write_text(json.dumps(run))
+    tables = report.tables_of([file])
+    assert set(tables) == {"kernels machine", "kernels targets", "kernels 1"}
+    assert "| a: 1,2,3,3 -> 4 | 180, 90 %, 2.00 |" in tables["kernels 1"]
+    page.write_text("before\n" + "".join(f"<!-- {name} -->\nold\n<!-- end of {name} -->\n" for name in tables) + "after\n")
+    report.put_into(page, tables)
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    report.put_into(page, tables)
+    assert page.read_text() == text
+    with pytest.raises(ValueError, match="no place"):
+        report.put_into(page, {"elsewhere": ""})
+
+
+def test_labels_are_moved_apart_and_keep_their_order():
+    wanted = {"a": 0.0, "b": 1.0, "c": 1.0, "d": 30.0, "e": 99.0}
+    places = plots.spread_out(wanted, 10, 95)
+    ordered = [places[name] for name in wanted]
+    assert all(later - earlier >= 10 - 1e-9 for earlier, later in zip(ordered, ordered[1:]))
+    assert places["d"] == 30 and places["e"] == 95
