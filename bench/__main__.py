@@ -1,4 +1,4 @@
-"""The command ``python -m bench``: kernels and networks beside other libraries, cost curves, and the tables of a run."""
+"""The command ``python -m bench``: kernels and networks beside other libraries, cost curves, the tables of a run."""
 
 import argparse
 import json
@@ -38,9 +38,10 @@ def parser():
     one = commands.add_parser("networks", parents=[timed], help="training and inference of whole networks")
     one.add_argument("--peers", type=words, default=list(peers.PEERS), help=", ".join(peers.PEERS))
 
-    one = commands.add_parser("curves", help="cost against batch, side, width and threads, and the roofline, as pictures")
+    one = commands.add_parser("curves", help="cost against batch, side, width and threads; the roofline")
     one.add_argument("--out", metavar="FOLDER", default="docs/images")
-    one.add_argument("--only", type=words, default=[], help=f"of {', '.join(curves.MEASUREMENTS)}; the others stay as they are")
+    one.add_argument("--only", type=words, default=[],
+                     help=f"of {', '.join(curves.MEASUREMENTS)}; the others stay as they are")
     one.add_argument("--threads", type=numbers, help=argparse.SUPPRESS)
 
     one = commands.add_parser("report", help="the tables of runs, in markdown")
@@ -66,8 +67,8 @@ def run(arguments):
         print("\n" + targets.text_of(verdict(rows)))
     if arguments.json:
         with open(arguments.json, "w") as f:
-            json.dump({"what": arguments.what, "machine": machine.described(), "rows": rows, "targets": verdict(rows)}, f,
-                      indent=1)
+            figures = {"what": arguments.what, "machine": machine.described(), "rows": rows, "targets": verdict(rows)}
+            json.dump(figures, f, indent=1)
 
 
 def main():

@@ -38,10 +38,11 @@ def fma_library():
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "fma.so")
         source = Path(__file__).with_name("fma.c")
-        subprocess.run([compiler, "-O3", "-ffp-contract=fast", *FLAGS[config._isa], "-shared", "-fPIC", source, "-o", path],
-                       check=True)
+        flags = ["-O3", "-ffp-contract=fast", *FLAGS[config._isa], "-shared", "-fPIC"]
+        subprocess.run([compiler, *flags, source, "-o", path], check=True)
         library = ctypes.CDLL(str(path))
-    library.fma_rounds.argtypes, library.fma_rounds.restype = [ctypes.c_int64, ctypes.c_float, ctypes.c_float], ctypes.c_float
+    library.fma_rounds.argtypes = [ctypes.c_int64, ctypes.c_float, ctypes.c_float]
+    library.fma_rounds.restype = ctypes.c_float
     library.fma_operations.restype = ctypes.c_int64
     return library
 

@@ -1,4 +1,4 @@
-"""python -m bench curves: what a network or a layer costs against its size, and each kernel's place under the roofline."""
+"""python -m bench curves: what a network or a layer costs against its size, and each kernel under the roofline."""
 
 import functools
 import json
@@ -17,6 +17,7 @@ BATCHES = [2**i for i in range(11)]
 SIDES = [16, 32, 64, 128, 256, 512]
 WIDTHS = [8, 16, 32, 64, 128, 256, 512]
 NETWORKS = [("lenet5", "LeNet-5"), ("cifar", "CIFAR network")]
+WORKING_SETS = {"memory": 128 << 20, "second-level cache": 256 << 10}     # bytes read, and as many written
 LIBRARIES = {"plan": "pycnn", "pycnn": "pycnn", "torch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 
 
@@ -49,7 +50,8 @@ def against_batch(found):
     for name, label in NETWORKS:
         for mode in ("training", "inference"):
             for batch in BATCHES:
-                calls = networks.contenders(networks.NETWORKS[name](), networks.LOSSES[name], mode, batch, found, 1, False)
+                maker, loss = networks.NETWORKS[name]
+                calls = networks.contenders(maker(), loss, mode, batch, found, 1, compiled=False)
                 yield point(f"{label}, {mode}", batch, batch, calls)
 
 
@@ -67,7 +69,8 @@ def against_side(found):
     """Time per image of a fully convolutional network, batches of 4, one thread."""
     for mode in ("training", "inference"):
         for side in SIDES:
-            calls = networks.contenders(fully_convolutional(side), "mse", mode, 4, found, 1, False)
+            calls = networks.contenders(fully_convolutional(side), "mse", mode, 4, found, 1,
+                                        compiled=False)
             yield point(mode, side, 4, calls)
 
 
@@ -87,8 +90,8 @@ def against_threads(found):
         for mode in ("training", "inference"):
             for threads in range(1, len(machine.cores()) + 1):
                 with threads_set(threads):
-                    calls = networks.contenders(networks.NETWORKS[name](), networks.LOSSES[name], mode, 64, found, threads,
-                                                False)
+                    maker, loss = networks.NETWORKS[name]
+                    calls = networks.contenders(maker(), loss, mode, 64, found, threads, compiled=False)
                     yield point(f"{label}, {mode}", threads, 64, calls)
 
 
@@ -101,12 +104,13 @@ def roofline(found):
             points.append({"kernel": layer.name, "kind": which, "gflops": layer.flops / seconds / 1e9,
                            "intensity": layer.flops / sum(layer.traffic_of(which))})
         peaks.append(ceilings.fma_peak(1, 0.02))
-    return {"peak": statistics.median(peaks), "bandwidths": {label: ceilings.bandwidth(size // 2, size // 2, 1) for label, size in (
-        ("memory", 256 << 20), ("second-level cache", 512 << 10))}, "points": points}
+    bandwidths = {name: ceilings.bandwidth(half, half, 1) for name, half in WORKING_SETS.items()}
+    return {"peak": statistics.median(peaks), "bandwidths": bandwidths, "points": points}
 
 
 MEASUREMENTS = {
-    "batch": against_batch, "side": against_side, "width": against_width, "threads": against_threads, "roofline": roofline,
+    "batch": against_batch, "side": against_side, "width": against_width, "threads": against_threads,
+    "roofline": roofline,
 }
 
 

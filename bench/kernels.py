@@ -37,7 +37,8 @@ def contenders(layer, which, found, threads):
         calls["reference"] = call_of(reference)
     calls = agreeing(layer, which, calls)
     if max(x.nbytes, dy.nbytes) > LARGE_BYTES and machine.can_keep_pages():
-        calls.update({f"{name}, pages kept": machine.KeepingPages(call) for name, call in calls.items() if name != "reference"})
+        calls.update({f"{name}, pages kept": machine.KeepingPages(call)
+                      for name, call in calls.items() if name != "reference"})
     return {"plan": Call(layer, which), **calls}
 
 
@@ -53,8 +54,11 @@ def agreeing(layer, which, calls):
 
 
 def measure_convolutions(layers, arguments, found, threads):
-    """One row for each layer and pass. Each is visited once in every sweep, and each contender's best visit counts, as does
-    the best of the peaks that are measured beside them: the clock goes up and down with what else the machine does."""
+    """One row for each layer and pass.
+
+    Each is visited once in every sweep, and each contender's best visit counts, as does the best of the peaks that are
+    measured beside them: the clock goes up and down with what else the machine does.
+    """
     passes = arguments.passes or PASSES
     kept, peaks, rows = {}, {}, []
     for sweep in range(arguments.sweeps):
@@ -82,8 +86,9 @@ def row_of(layer, which, times, threads, peak):
     others = {name: speed for name, speed in speeds.items() if name not in OURS}
     best = max(others, key=others.get) if others else None
     return {
-        "layer": layer.name, "shape": layer.text, "pass": which, "threads": threads, "flops": layer.flops, "bytes": sum(layer.traffic_of(which)),
-        "class": layer.class_of(which), "gflops": speeds, "functional": functional_speed, "peak": peak,
+        "layer": layer.name, "shape": layer.text, "pass": which, "threads": threads, "flops": layer.flops,
+        "bytes": sum(layer.traffic_of(which)), "class": layer.class_of(which), "gflops": speeds,
+        "functional": functional_speed, "peak": peak,
         "bandwidth": ceilings.bandwidth(*layer.traffic_of(which), threads), "best_peer": best,
         "plan_ratio": speeds["plan"] / others[best] if best else None,
         "functional_ratio": functional_speed / others[best] if best else None,
@@ -147,12 +152,12 @@ def measure(arguments, threads):
         layers = [layer for layer in CONV_LAYERS
                   if not arguments.layers or any(part in layer.name for part in arguments.layers)]
     with threads_set(threads):
-        print(f"\n{threads} thread{'s' * (threads > 1)}: GFLOP/s in the better of {arguments.sweeps} sweeps, percent of the "
-              f"peak of {ceilings.fma_peak(threads):.0f}, and ratio to the best peer")
+        print(f"\n{threads} thread{'s' * (threads > 1)}: GFLOP/s in the better of {arguments.sweeps} sweeps, percent "
+              f"of the peak of {ceilings.fma_peak(threads):.0f}, and ratio to the best peer")
         rows = measure_convolutions(layers, arguments, found, threads) if layers else []
+        names = [peer.__name__.rpartition("peer_")[2] for peer in found]
         if not (arguments.kept_aside or arguments.layers):
-            rows += bench_pooling(threads, arguments.peers, arguments.rounds, arguments.seconds)
+            rows += bench_pooling(threads, names, arguments.rounds, arguments.seconds)
         if not arguments.kept_aside and (not arguments.layers or "dense" in arguments.layers):
-            rows += bench_dense(threads, [name for name in arguments.peers if name == "torch" and found], arguments.rounds,
-                                arguments.seconds)
+            rows += bench_dense(threads, names, arguments.rounds, arguments.seconds)
     return rows

@@ -46,7 +46,8 @@ class ConvLayer:
         padding = self.padding if isinstance(self.padding, tuple) else (self.padding,) * rank
         shape = reference.conv_transpose_output_shape if self.transposed else reference.conv_output_shape
         pairs = tuple((p, p) for p in padding)
-        return (self.n, self.k, *shape(self.spatial, self.kernel, (self.stride,) * rank, pairs, (self.dilation,) * rank))
+        stride, dilation = (self.stride,) * rank, (self.dilation,) * rank
+        return (self.n, self.k, *shape(self.spatial, self.kernel, stride, pairs, dilation))
 
     @property
     def flops(self):
@@ -62,8 +63,8 @@ class ConvLayer:
     @property
     def text(self):
         """As in ``64,1,28,28 -> 6, 5x5, stride 1, padding 2``."""
-        words = [f"{','.join(map(str, self.x_shape))} -> {self.k}", "x".join(map(str, self.kernel)), f"stride {self.stride}",
-                 f"padding {self.padding}"]
+        words = [f"{','.join(map(str, self.x_shape))} -> {self.k}", "x".join(map(str, self.kernel)),
+                 f"stride {self.stride}", f"padding {self.padding}"]
         words += [f"dilation {self.dilation}"] * (self.dilation > 1) + [f"{self.groups} groups"] * (self.groups > 1)
         return ", ".join(words + ["transposed"] * self.transposed)
 
@@ -134,9 +135,9 @@ POOL_LAYERS = [
 ]
 
 
-# ---- layers kept aside --------------------------------------------------------------------------------------------------
+# ---- layers kept aside ----------------------------------------------------------------------------------------------
 
-LEAST_FLOPS, MOST_FLOPS = 2e7, 5e8
+LEAST_FLOPS, MOST_FLOPS, MOST_VALUES = 2e7, 5e8, 3e7
 
 
 def random_layers(count, seed):
@@ -153,8 +154,8 @@ def random_layer(rng, name):
     """A layer drawn at random, or None where the draw makes no sense."""
     rank = int(rng.choice([1, 2, 2, 2, 2, 3]))
     n = int(rng.choice([1, 2, 4, 8, 16, 32, 64, rng.integers(1, 65)]))
-    c, k = (int(rng.choice([rng.choice([1, 3, 4]), 8 * rng.integers(1, 65), 2 ** rng.integers(3, 10), rng.integers(1, 513)]))
-            for _ in range(2))
+    c, k = (int(rng.choice([rng.choice([1, 3, 4]), 8 * rng.integers(1, 65), 2 ** rng.integers(3, 10),
+                            rng.integers(1, 513)])) for _ in range(2))
     kernel = (int(rng.choice([1, 2, 3, 3, 3, 4, 5, 7])),) * rank
     stride = int(rng.choice([1, 1, 1, 2, 2, 3]))
     dilation = int(rng.choice([1, 1, 1, 1, 2]))
@@ -171,6 +172,7 @@ def random_layer(rng, name):
     positions = np.exp(rng.uniform(np.log(LEAST_FLOPS), np.log(MOST_FLOPS))) / work
     side = round(positions ** (1 / rank)) * (1 if transposed else stride)
     most = {1: 4096, 2: 256, 3: 64}[rank]
-    if not max(1, reach - 2 * padding) <= side <= most or transposed and stride > kernel[0] or n * max(c, k) * side ** rank > 3e7:
+    too_large = n * max(c, k) * side ** rank > MOST_VALUES
+    if too_large or not max(1, reach - 2 * padding) <= side <= most or (transposed and stride > kernel[0]):
         return None
     return ConvLayer(name, n, c, (side,) * rank, k, kernel, stride, padding, dilation, groups, transposed)

@@ -45,17 +45,18 @@ def on_one_core():
 
 
 def run_pinned(arguments, threads):
-    """Runs this benchmark with other arguments in a process that has as many cores as threads, each thread bound to one.
+    """Runs this benchmark in a process that has as many cores as threads, each thread bound to one.
 
-    TensorFlow, JAX and OpenVINO take as many threads as they see cores when they are first used. The last cores are taken:
-    the first serves most interrupts.
+    TensorFlow, JAX and OpenVINO take as many threads as they see cores when they are first used. The last cores are
+    taken: the first serves most interrupts.
     """
     mine = cores()[-threads:]
     if len(mine) < threads:
         raise SystemExit(f"{threads} threads need as many cores; this process may use {len(mine)}")
     environment = {
         **os.environ, CORES_VARIABLE: ",".join(map(str, mine)),
-        "OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": "true", "OMP_PLACES": ",".join(f"{{{core}}}" for core in mine),
+        "OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": "true",
+        "OMP_PLACES": ",".join(f"{{{core}}}" for core in mine),
         "TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     command = [sys.executable, "-m", "bench", *arguments, "--threads", str(threads)]
@@ -85,8 +86,10 @@ def can_keep_pages():
 
 
 def keep_pages(kept):
-    """Whether the C library keeps all memory that is freed, so that the next array has no page faults; otherwise it is as it
-    becomes by itself: blocks over 32 MB go back at once, and what is free beyond 64 MB."""
+    """Whether the C library keeps all memory that is freed, so that the next array has no page faults.
+
+    Otherwise it is as it becomes by itself: blocks over 32 MB go back at once, and what is free beyond 64 MB.
+    """
     if can_keep_pages():
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0 if kept else 1 << 16)

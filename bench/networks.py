@@ -28,8 +28,9 @@ def cifar():
     return pycnn.Network(image, L.Dense(10)(h))
 
 
-LOSSES = {"lenet5": "cross_entropy", "cifar": "cross_entropy"}
-NETWORKS = {"lenet5": lenet5, "cifar": cifar}
+NETWORKS = {        # name: (maker, loss)
+    "lenet5": (lenet5, "cross_entropy"), "cifar": (cifar, "cross_entropy"),
+}
 CASES = [("lenet5", "training", 64), ("lenet5", "training", 1), ("lenet5", "inference", 64), ("lenet5", "inference", 1),
          ("cifar", "training", 64), ("cifar", "inference", 64)]
 
@@ -67,8 +68,8 @@ def data_of(net, loss, batch):
 
 
 def lenet5_steps():
-    """{name: training step} of the modern LeNet-5 at batch 64, whole and frozen but for its last layer, and of the published
-    one at batch 1 with SDLM."""
+    """{name: training step} of the modern LeNet-5 at batch 64, whole and frozen but for its last layer, and of the
+    published one at batch 1 with SDLM."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 10, 64)
     steps = {}
@@ -95,7 +96,8 @@ def measure(arguments, threads):
         for sweep in range(arguments.sweeps):
             for case in cases:
                 name, mode, batch = case
-                calls = contenders(NETWORKS[name](), LOSSES[name], mode, batch, found, threads)
+                maker, loss = NETWORKS[name]
+                calls = contenders(maker(), loss, mode, batch, found, threads)
                 times = interleaved(calls, arguments.rounds, arguments.seconds)
                 kept[case] = better(times, kept.get(case, {}))
                 if sweep == arguments.sweeps - 1:

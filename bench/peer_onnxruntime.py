@@ -21,8 +21,9 @@ def conv_model(layer, x, w):
 
     rank = x.ndim - 2
     padding = list(layer.padding) if isinstance(layer.padding, tuple) else [layer.padding] * rank
-    node = helper.make_node("ConvTranspose" if layer.transposed else "Conv", ["x", "w"], ["y"], strides=[layer.stride] * rank,
-                            dilations=[layer.dilation] * rank, pads=padding * 2, group=layer.groups)
+    kind = "ConvTranspose" if layer.transposed else "Conv"
+    node = helper.make_node(kind, ["x", "w"], ["y"], strides=[layer.stride] * rank, dilations=[layer.dilation] * rank,
+                            pads=padding * 2, group=layer.groups)
     return model_bytes([node], [numpy_helper.from_array(w, "w")], x.shape, layer.y_shape)
 
 
@@ -79,7 +80,7 @@ def network_model(net, x_shape, y_shape):
     steps, nodes, weights = operations(net), [], []
     names = {steps[0].inputs[0]: "x", steps[-1].output: "y"}
     for step in steps:
-        order = {"batch_norm": ("weight", "bias", "mean", "variance")}.get(step.kind, ("weight", "bias"))
+        order = {"batch_norm": ("weight", "bias", "running_mean", "running_var")}.get(step.kind, ("weight", "bias"))
         inputs = [names.get(name, name) for name in step.inputs]
         for key in order:
             if key in step.weights:
@@ -102,7 +103,7 @@ def onnx_operator(step):
         sizes = dict(kernel_shape=a["kernel"], strides=a["stride"], pads=a["padding"] * 2)
         return ("MaxPool", sizes) if step.kind == "max_pool" else ("AveragePool", {**sizes, "count_include_pad": 1})
     return {
-        "dense": ("Gemm", {"transB": 1}), "batch_norm": ("BatchNormalization", {"epsilon": a.get("eps", 0.0)}),
+        "dense": ("Gemm", {"transB": 1}), "batch_norm": ("BatchNormalization", {"epsilon": a.get("epsilon", 0.0)}),
         "flatten": ("Flatten", {}), "relu": ("Relu", {}), "sigmoid": ("Sigmoid", {}), "tanh": ("Tanh", {}),
         "add": ("Add", {}), "global_avg_pool": ("GlobalAveragePool", {}),
     }[step.kind]

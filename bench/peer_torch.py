@@ -1,11 +1,13 @@
 """PyTorch: eager in NCHW and channels_last, oneDNN with weights packed beforehand, torch.compile."""
 
+from collections import Counter
+
 from .graphs import operations
 
 REQUIRES = ("torch",)
 
 
-# ---- one convolution --------------------------------------------------------------------------------------------------
+# ---- one convolution ------------------------------------------------------------------------------------------------
 
 
 def conv(layer, which, x, w, dy, threads):
@@ -32,7 +34,8 @@ def conv_pass(layer, which, x, w, dy):
     if which == "forward":
         def forward():
             with torch.inference_mode():
-                return torch.ops.aten.convolution(x, w, None, stride, padding, dilation, layer.transposed, none, layer.groups)
+                return torch.ops.aten.convolution(x, w, None, stride, padding, dilation, layer.transposed, none,
+                                                  layer.groups)
         return forward
     mask = [which == "backward_data", which == "backward_weights", which == "backward_weights"]
 
@@ -57,11 +60,13 @@ def prepacked(layer, x, w):
                 return torch.ops.mkldnn._convolution_transpose_pointwise(
                     x, packed, None, padding, [0, 0], stride, dilation, layer.groups, *rest)
         return call
-    packed = torch._C._nn.mkldnn_reorder_conv2d_weight(w.to_mkldnn(), padding, stride, dilation, layer.groups, list(x.shape))
+    packed = torch._C._nn.mkldnn_reorder_conv2d_weight(
+        w.to_mkldnn(), padding, stride, dilation, layer.groups, list(x.shape))
 
     def call():
         with torch.inference_mode():
-            return torch.ops.mkldnn._convolution_pointwise(x, packed, None, padding, stride, dilation, layer.groups, *rest)
+            return torch.ops.mkldnn._convolution_pointwise(
+                x, packed, None, padding, stride, dilation, layer.groups, *rest)
     return call
 
 
@@ -72,7 +77,11 @@ def per_axis(layer):
     return [layer.stride] * rank, padding, [layer.dilation] * rank
 
 
-# ---- whole networks ---------------------------------------------------------------------------------------------------------
+# ---- whole networks -------------------------------------------------------------------------------------------------
+
+
+def attribute(step, key):
+    return f"{step.name}_{key}".replace(".", "_")
 
 
 def module_of(net):
@@ -82,17 +91,18 @@ def module_of(net):
     from torch.nn import functional as F
 
     steps = operations(net)
+    readers = Counter(name for step in steps for name in step.inputs)
 
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
             for step in steps:
                 for key, value in step.weights.items():
-                    tensor = torch.from_numpy(value.copy())
-                    if key in ("mean", "variance"):
-                        self.register_buffer(f"{step.name}_{key}", tensor)
+                    tensor = torch.from_numpy(value)
+                    if key.startswith("running"):
+                        self.register_buffer(attribute(step, key), tensor)
                     else:
-                        self.register_parameter(f"{step.name}_{key}", nn.Parameter(tensor))
+                        self.register_parameter(attribute(step, key), nn.Parameter(tensor))
 
         def forward(self, x):
             values = {steps[0].inputs[0]: x}
@@ -103,20 +113,22 @@ def module_of(net):
 
         def run(self, step, a, *inputs):
             x = inputs[0]
-            w = {key: getattr(self, f"{step.name}_{key}") for key in step.weights}
+            w = {key: getattr(self, attribute(step, key)) for key in step.weights}
             if step.kind == "conv":
                 return F.conv2d(x, w["weight"], w.get("bias"), a["stride"], a["padding"], a["dilation"], a["groups"])
             if step.kind == "conv_transpose":
                 return F.conv_transpose2d(x, w["weight"], w.get("bias"), a["stride"], a["padding"], 0, a["groups"],
                                           a["dilation"])
             if step.kind == "batch_norm":
-                return F.batch_norm(x, w["mean"], w["variance"], w["weight"], w["bias"], self.training, a["momentum"], a["eps"])
+                return F.batch_norm(x, w["running_mean"], w["running_var"], w["weight"], w["bias"], self.training,
+                                    a["momentum"], a["epsilon"])
             return {
                 "dense": lambda: F.linear(x, w["weight"], w.get("bias")),
                 "max_pool": lambda: F.max_pool2d(x, a["kernel"], a["stride"], a["padding"]),
                 "avg_pool": lambda: F.avg_pool2d(x, a["kernel"], a["stride"], a["padding"]),
                 "global_avg_pool": lambda: x.mean((2, 3)), "flatten": lambda: x.flatten(1),
-                "relu": lambda: F.relu(x), "sigmoid": lambda: torch.sigmoid(x), "tanh": lambda: torch.tanh(x),
+                "relu": lambda: F.relu(x, inplace=readers[step.inputs[0]] == 1),
+                "sigmoid": lambda: torch.sigmoid(x), "tanh": lambda: torch.tanh(x),
                 "add": lambda: inputs[0] + inputs[1],
             }[step.kind]()
 

@@ -4,7 +4,8 @@ Each has a file ``peer_NAME.py`` with
 
 - ``REQUIRES``: the modules it imports;
 - ``conv(layer, which, x, w, dy, threads)``: {name: call} of one pass of a convolution;
-- ``training(net, x, y, loss, threads)``: {name: step} of the same network with the same weights; a step returns the loss;
+- ``training(net, x, y, loss, threads)``: {name: step} of the same network with the same weights; a step returns its
+  loss;
 - ``inference(net, x, threads)``: {name: call} of one prediction.
 
 What a library cannot do is an empty dict. Arrays are converted and on hand before a call is timed.

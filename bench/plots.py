@@ -3,7 +3,9 @@
 from math import atan2, degrees
 
 COLOURS = {"pycnn": "#0072B2", "PyTorch": "#D55E00", "ONNX Runtime": "#009E73"}     # Okabe and Ito
-PASS_COLOURS = {"forward": "#0072B2", "backward_data": "#D55E00", "backward_weights": "#009E73", "bound by memory": "#CC79A7"}
+PASS_COLOURS = {
+    "forward": "#0072B2", "backward_data": "#D55E00", "backward_weights": "#009E73", "bound by memory": "#CC79A7",
+}
 MARKERS = {"forward": "o", "backward_data": "s", "backward_weights": "^", "bound by memory": "D"}
 GREY = "#666666"
 CURVES = {      # curve: (title, label of x, columns)
@@ -76,7 +78,6 @@ def one_two_five(ax):
 def label_ends(ax, ends):
     """The names of the lines right of their ends, moved apart where they would touch."""
     ax.figure.canvas.draw()
-    height = ax.get_window_extent().height
     least = 12 * ax.figure.dpi / 72     # between two lines of text, in pixels
     placed, below = [], -1e9
     for library, (x, y) in sorted(ends.items(), key=lambda item: item[1][1]):
@@ -84,7 +85,7 @@ def label_ends(ax, ends):
         placed.append((library, x, y, pixel - ax.transData.transform((x, y))[1]))
         below = pixel
     for library, x, y, shift in placed:
-        ax.annotate(library, (x, y), (7, min(shift, height) * 72 / ax.figure.dpi), textcoords="offset points", va="center",
+        ax.annotate(library, (x, y), (7, shift * 72 / ax.figure.dpi), textcoords="offset points", va="center",
                     color=COLOURS[library], fontsize=9, fontweight="bold", annotation_clip=False)
 
 
@@ -103,16 +104,16 @@ def draw_roofline(plt, roof):
     for label, bandwidth in roof["bandwidths"].items():
         corner = peak / bandwidth
         ax.plot([left, corner], [left * bandwidth, peak], color=GREY, lw=1.5)
-        ax.annotate(f"{label}, {bandwidth:.0f} GB/s", (left * 1.1, left * bandwidth * 1.1), (0, 4), textcoords="offset points",
-                    color=GREY, fontsize=9, rotation=slope_of(ax), rotation_mode="anchor")
+        ax.annotate(f"{label}, {bandwidth:.0f} GB/s", (left * 1.1, left * bandwidth * 1.1), (0, 4), color=GREY,
+                    fontsize=9, textcoords="offset points", rotation=slope_of(ax), rotation_mode="anchor")
     ax.plot([peak / max(roof["bandwidths"].values()), right], [peak, peak], color=GREY, lw=1.5)
-    ax.annotate(f"multiply-adds, {peak:.0f} GFLOP/s (Winograd goes beyond: it needs fewer)", (right, peak), (0, 4), ha="right",
-                textcoords="offset points", color=GREY, fontsize=9)
+    ax.annotate(f"multiply-adds, {peak:.0f} GFLOP/s (Winograd goes beyond: it needs fewer)", (right, peak), (0, 4),
+                textcoords="offset points", ha="right", color=GREY, fontsize=9)
     for kind, colour in PASS_COLOURS.items():
         mine = [p for p in points if p["kind"] == kind]
         if mine:
-            ax.scatter([p["intensity"] for p in mine], [p["gflops"] for p in mine], s=38, color=colour, marker=MARKERS[kind],
-                       edgecolors="white", linewidths=0.6, zorder=3, label=kind.replace("_", " "))
+            ax.scatter([p["intensity"] for p in mine], [p["gflops"] for p in mine], s=38, color=colour, zorder=3,
+                       marker=MARKERS[kind], edgecolors="white", linewidths=0.6, label=kind.replace("_", " "))
     name_below(ax, points, lowest / 1.25)
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, handletextpad=0.2)
     return figure

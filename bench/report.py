@@ -92,9 +92,10 @@ def networks_table(run):
     for r in run["rows"]:
         if "images_per_second" not in r:
             continue
-        what, speeds = f"{r['network']}, {r['mode']}, batch {r['batch']}", r["images_per_second"]
-        peer = [f"{speeds[r['best_peer']]:,.0f} ({r['best_peer']})", f"{r['ratio']:.2f}"] if r["best_peer"] else ["", ""]
-        body.append([what, str(r["threads"]), f"{speeds['pycnn']:,.0f}", *peer, f"{least[what]:.2f}" if what in least else ""])
+        what, speeds, best = f"{r['network']}, {r['mode']}, batch {r['batch']}", r["images_per_second"], r["best_peer"]
+        peer = [f"{speeds[best]:,.0f} ({best})", f"{r['ratio']:.2f}"] if best else ["", ""]
+        goal = f"{least[what]:.2f}" if what in least else ""
+        body.append([what, str(r["threads"]), f"{speeds['pycnn']:,.0f}", *peer, goal])
     return table(["network", "threads", "pycnn, images/s", "best peer, images/s", "ratio", "at least"], body)
 
 
@@ -115,4 +116,5 @@ def main(arguments):
     if arguments.into:
         put_into(arguments.into, tables)
     else:
-        print("\n\n".join(f"<!-- {name} -->\n\n{markdown}\n\n<!-- end of {name} -->" for name, markdown in tables.items()))
+        for name, markdown in tables.items():
+            print(f"<!-- {name} -->\n\n{markdown}\n\n<!-- end of {name} -->\n")
