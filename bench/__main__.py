@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 
-from . import curves, kernels, machine, networks, peers, report, targets
+from . import curves, footprint, kernels, machine, networks, peers, report, targets
 from .layers import PASSES
 
 
@@ -64,6 +64,8 @@ def run(arguments):
             with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
                 machine.run_pinned([*sys.argv[1:], "--json", file.name], threads)
                 rows += json.load(file)["rows"]
+        if arguments.what == "networks" and footprint.applies(arguments):
+            rows.append(footprint.measure())
         print("\n" + targets.text_of(verdict(rows)))
     if arguments.json:
         with open(arguments.json, "w") as f:

@@ -1,71 +1,70 @@
-"""Memory of a training step: how much a fresh process grows by, in pycnn and in PyTorch.
+"""How much memory a training step takes: ``python -m bench.footprint LIBRARY NETWORK BATCH`` in a process of its own.
 
-``network`` counts everything from before the network is made to the peak of its third step: parameters, gradients and momentum
-too. ``step`` counts what comes on top of those, which a plan prints as its arena.
+The high-water mark of the resident set, less what was resident when everything was imported; Linux only.
 """
 
 import json
-import os
+import re
 import subprocess
 import sys
+from pathlib import Path
+
+import numpy as np
+
+import pycnn
+
+from . import machine, networks, peers
+
+STEPS, RUNS = 3, 2
+NETWORK, BATCH = "resnet18", 8
+STATUS = Path("/proc/self/status")
 
 
-def memory_of(field):
-    """Bytes of this process: "VmRSS" now, "VmHWM" at most since the last `reset_peak`."""
-    with open("/proc/self/status") as f:
-        return next(1024 * int(line.split()[1]) for line in f if line.startswith(f"{field}:"))
+def status(field):
+    """A size in /proc/self/status, in bytes."""
+    return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", STATUS.read_text())[1])
 
 
-def reset_peak():
-    with open("/proc/self/clear_refs", "w") as f:
-        f.write("5")
+def peak_of(library, name, batch):
+    """{"peak_bytes": ...} of a training step here and now, and for pycnn the bytes of the plan's arena."""
+    found = [] if library == "pycnn" else peers.available([library])
+    before = status("VmRSS")
+    maker, loss = networks.NETWORKS[name]
+    net = maker()
+    x, y = networks.data_of(net, loss, batch)
+    if library == "pycnn":
+        trainer = net.trainer(loss, pycnn.SGD(0.01, momentum=0.9))
+        for _ in range(STEPS):
+            trainer.step([x], [y])
+        arena = net.plan(batch, training=True, loss=loss).arena_bytes
+        return {"peak_bytes": status("VmHWM") - before, "arena_bytes": arena}
+    calls = found[0].training(net, x, y, loss, 1)
+    call = calls[library]
+    del net, calls
+    for _ in range(STEPS):
+        np.asarray(call())
+    return {"peak_bytes": status("VmHWM") - before}
 
 
-def measured(peer, name, batch, threads):
-    """What `growth` prints."""
-    import numpy as np
-
-    import pycnn
-
-    from . import descriptions, peers
-
-    description = getattr(descriptions, name)()
-    rng = np.random.default_rng(0)
-    x = rng.random((batch, *description.shape), dtype=np.float32)
-    y = rng.integers(0, description.classes, batch) if description.classes else x
-    pycnn.set_num_threads(threads)
-    result = {}
-    if peer == "pycnn":
-        before = memory_of("VmRSS")
-        net = descriptions.pycnn_network(description)
-        trainer = net.trainer(description.loss, pycnn.SGD(0.01, momentum=0.9))
-        for vector in (net.storage.gradients, *(net.storage.state(s) for s in trainer.optimizer.state)):
-            vector.fill(0)      # touches its pages
-        result["arena"] = net.plan(batch, training=True, loss=description.loss).arena_bytes
-        step = lambda: trainer.step([x], [y])       # noqa: E731
-    else:
-        import torch
-
-        torch.set_num_threads(threads)
-        values = {key: value.copy() for key, value in descriptions.arrays(descriptions.pycnn_network(description)).items()}
-        before = memory_of("VmRSS")
-        model = peers.torch_network(description, values, peer.endswith("channels_last"))
-        step = peers.torch_training_step(model, x, y, peer.endswith("channels_last"), description.loss)
-    made = memory_of("VmRSS")
-    reset_peak()
-    for _ in range(3):
-        step()
-    peak = memory_of("VmHWM")
-    return {**result, "network": peak - before, "step": peak - made}
+def applies(arguments):
+    """Whether a run compares with PyTorch, on the network that is weighed, where the system tells."""
+    named = not arguments.layers or any(part in NETWORK for part in arguments.layers)
+    return named and STATUS.exists() and bool(peers.available([p for p in arguments.peers if p == "torch"]))
 
 
-def growth(peer, name, batch, threads=2):
-    """Bytes by which a fresh process grows."""
-    command = [sys.executable, "-m", "bench.footprint", peer, name, str(batch), str(threads)]
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout)
+def measure():
+    """A row of what pycnn and PyTorch need, each in a process of its own."""
+    found = {}
+    for library in ("pycnn", "torch"):
+        command = [sys.executable, "-m", "bench.footprint", library, NETWORK, str(BATCH)]
+        runs = [subprocess.run(command, capture_output=True, check=True, text=True) for _ in range(RUNS)]
+        found[library] = min((json.loads(run.stdout) for run in runs), key=lambda run: run["peak_bytes"])
+    own, theirs = (found[library]["peak_bytes"] for library in ("pycnn", "torch"))
+    print(f"\nmemory of a training step of {NETWORK}, batch {BATCH}: pycnn {own / 1e6:.0f} MB, of which arena "
+          f"{found['pycnn']['arena_bytes'] / 1e6:.0f}; PyTorch {theirs / 1e6:.0f} MB")
+    return {"network": NETWORK, "mode": "memory", "batch": BATCH, "threads": 1, "bytes": found, "ratio": theirs / own}
 
 
 if __name__ == "__main__":
-    who, which, images, count = sys.argv[1:]
-    print(json.dumps(measured(who, which, int(images), int(count))))
+    machine.spread()
+    print(json.dumps(peak_of(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

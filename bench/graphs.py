@@ -7,7 +7,7 @@ from pycnn.layers.base import InputLayer
 from pycnn.shapes import per_axis
 
 KINDS = {
-    L.Conv: "conv", L.Dense: "dense",
+    L.Conv: "conv", L.ConvTranspose: "conv_transpose", L.Dense: "dense", L.BatchNorm: "batch_norm",
     L.MaxPool: "max_pool", L.AvgPool: "avg_pool", L.GlobalAvgPool: "global_avg_pool", L.Flatten: "flatten",
     L.ReLU: "relu", L.Sigmoid: "sigmoid", L.Tanh: "tanh", L.Add: "add",
 }
@@ -29,7 +29,7 @@ def operations(net):
 
     Weights are copies: while somebody holds a view of a parameter, pycnn packs its weights in every prediction.
     """
-    found, value_of, arrays = [], {}, net.parameters
+    found, value_of, arrays = [], {}, {**net.parameters, **net.statistics}
     for number, node in enumerate(net.graph.nodes):
         layer, name = node.layer, f"v{number}"
         value_of[node] = name
@@ -50,10 +50,12 @@ def described(layer, shape):
     """The kind and the attributes of a layer over that shape."""
     rank = len(shape) - 1
     sizes = {}
-    if isinstance(layer, (L.Conv, L.MaxPool, L.AvgPool)):
+    if isinstance(layer, (L.Conv, L.ConvTranspose, L.MaxPool, L.AvgPool)):
         kernel = per_axis(layer.kernel_size, rank, "kernel_size")
         sizes = {"kernel": kernel, "stride": per_axis(kernel if layer.stride is None else layer.stride, rank, "stride"),
                  "padding": per_axis(layer.padding, rank, "padding", 0)}     # the peers pad alike on both sides
-    if isinstance(layer, L.Conv):
+    if isinstance(layer, (L.Conv, L.ConvTranspose)):
         sizes |= {"dilation": per_axis(layer.dilation, rank, "dilation"), "groups": layer.groups}
+    if isinstance(layer, L.BatchNorm):
+        sizes = {"epsilon": layer.epsilon, "momentum": layer.momentum}
     return KINDS[type(layer)], sizes

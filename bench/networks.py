@@ -29,10 +29,13 @@ def cifar():
 
 
 NETWORKS = {        # name: (maker, loss)
-    "lenet5": (lenet5, "cross_entropy"), "cifar": (cifar, "cross_entropy"),
+    "lenet5": (lenet5, "cross_entropy"), "cifar": (cifar, "cross_entropy"), "autoencoder": (models.autoencoder, "mse"),
+    "resnet18": (models.resnet18, "cross_entropy"),
 }
 CASES = [("lenet5", "training", 64), ("lenet5", "training", 1), ("lenet5", "inference", 64), ("lenet5", "inference", 1),
-         ("cifar", "training", 64), ("cifar", "inference", 64)]
+         ("cifar", "training", 64), ("cifar", "inference", 64), ("autoencoder", "training", 64),
+         ("autoencoder", "inference", 64), ("resnet18", "training", 8), ("resnet18", "inference", 8),
+         ("resnet18", "inference", 1)]
 
 
 def contenders(net, loss, mode, batch, found, threads, compiled=True):

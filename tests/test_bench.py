@@ -12,6 +12,7 @@ import pytest
 
 import pycnn
 from pycnn import layers as L
+from pycnn import models
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))    # behind an installed pycnn
 
@@ -70,8 +71,18 @@ def test_a_peer_does_the_same_convolution(name, which):
             assert name in calls
 
 
+def small_residual():
+    """All kinds of operations of ResNet-18, small."""
+    image = pycnn.Input((2, 9, 9))
+    h = L.ReLU()(L.BatchNorm(name="a.norm")(L.Conv(4, 3, stride=2, padding=1, bias=False, name="a")(image)))
+    h = L.MaxPool(3, stride=2, padding=1)(h)
+    h = L.ReLU()(L.Add()(L.Conv(4, 1)(h), L.BatchNorm()(L.Conv(4, 3, padding=1)(h))))
+    return pycnn.Network(image, L.Dense(5)(L.GlobalAvgPool()(h)))
+
+
 @pytest.mark.parametrize("mode", ["training", "inference"])
-@pytest.mark.parametrize(("maker", "loss"), [(networks.lenet5, "cross_entropy"), (networks.cifar, "cross_entropy")])
+@pytest.mark.parametrize(("maker", "loss"), [(networks.lenet5, "cross_entropy"), (small_residual, "cross_entropy"),
+                                             (models.autoencoder, "mse")])
 @pytest.mark.parametrize("name", ["torch", "onnxruntime", "openvino", "jax", "tensorflow"])
 def test_a_peer_trains_and_runs_the_same_network(name, maker, loss, mode):
     calls = networks.contenders(maker(), loss, mode, 3, [peer_named(name)], 1, compiled=False)
