@@ -1,6 +1,7 @@
-"""How much memory a training step takes: ``python -m bench.footprint LIBRARY NETWORK BATCH`` in a process of its own.
+"""How much memory a training step takes: ``python -m bench.footprint PEER NETWORK BATCH`` in a process of its own.
 
-The high-water mark of the resident set, less what was resident when everything was imported; Linux only.
+``network`` counts from before the network is made to the peak of its third step: parameters, gradients and momentum too.
+``step`` counts what comes on top of those, which a plan prints as its arena. Linux only.
 """
 
 import json
@@ -15,35 +16,42 @@ import pycnn
 
 from . import machine, networks, peers
 
-STEPS, RUNS = 3, 2
+STEPS = 3
 NETWORK, BATCH = "resnet18", 8
-STATUS = Path("/proc/self/status")
+STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def status(field):
-    """A size in /proc/self/status, in bytes."""
+def resident(field):
+    """Bytes of this process: "VmRSS" now, "VmHWM" at most since the peak was reset."""
     return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", STATUS.read_text())[1])
 
 
-def peak_of(library, name, batch):
-    """{"peak_bytes": ...} of a training step here and now, and for pycnn the bytes of the plan's arena."""
-    found = [] if library == "pycnn" else peers.available([library])
-    before = status("VmRSS")
+def measured(peer, name, batch):
+    """{"network": bytes, "step": bytes}, and for pycnn the "arena", of a training step here and now."""
+    torch_peer = peers.available(["torch"])[0] if peer != "pycnn" else None
     maker, loss = networks.NETWORKS[name]
-    net = maker()
-    x, y = networks.data_of(net, loss, batch)
-    if library == "pycnn":
+    result, net = {}, None
+    if torch_peer:
+        net = maker()       # whose weights PyTorch gets
+    x, y = networks.data_of(maker(), loss, batch)
+    before = resident("VmRSS")
+    if torch_peer:
+        call = torch_peer.training(net, x, y, loss, 1)[peer]
+    else:
+        net = maker()
         trainer = net.trainer(loss, pycnn.SGD(0.01, momentum=0.9))
-        for _ in range(STEPS):
-            trainer.step([x], [y])
-        arena = net.plan(batch, training=True, loss=loss).arena_bytes
-        return {"peak_bytes": status("VmHWM") - before, "arena_bytes": arena}
-    calls = found[0].training(net, x, y, loss, 1)
-    call = calls[library]
-    del net, calls
+        for vector in (net.storage.gradients, *(net.storage.state(s) for s in trainer.optimizer.state)):
+            vector.fill(0)      # touches its pages
+        result["arena"] = net.plan(batch, training=True, loss=loss).arena_bytes
+
+        def call():
+            return trainer.step([x], [y])
+    made = resident("VmRSS")
+    PEAK_RESET.write_text("5")
     for _ in range(STEPS):
         np.asarray(call())
-    return {"peak_bytes": status("VmHWM") - before}
+    peak = resident("VmHWM")
+    return {**result, "network": peak - before, "step": peak - made}
 
 
 def applies(arguments):
@@ -55,16 +63,17 @@ def applies(arguments):
 def measure():
     """A row of what pycnn and PyTorch need, each in a process of its own."""
     found = {}
-    for library in ("pycnn", "torch"):
-        command = [sys.executable, "-m", "bench.footprint", library, NETWORK, str(BATCH)]
-        runs = [subprocess.run(command, capture_output=True, check=True, text=True) for _ in range(RUNS)]
-        found[library] = min((json.loads(run.stdout) for run in runs), key=lambda run: run["peak_bytes"])
-    own, theirs = (found[library]["peak_bytes"] for library in ("pycnn", "torch"))
-    print(f"\nmemory of a training step of {NETWORK}, batch {BATCH}: pycnn {own / 1e6:.0f} MB, of which arena "
-          f"{found['pycnn']['arena_bytes'] / 1e6:.0f}; PyTorch {theirs / 1e6:.0f} MB")
-    return {"network": NETWORK, "mode": "memory", "batch": BATCH, "threads": 1, "bytes": found, "ratio": theirs / own}
+    print(f"\nmemory of a training step of {NETWORK}, batch {BATCH}: megabytes that a process grows by")
+    for peer in ("pycnn", "torch", "torch channels_last"):
+        command = [sys.executable, "-m", "bench.footprint", peer, NETWORK, str(BATCH)]
+        found[peer] = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+        arena = f" (arena {found[peer]['arena'] / 1e6:.0f})" if "arena" in found[peer] else ""
+        print(f"  {peer:20s} {found[peer]['network'] / 1e6:6.0f}, of them {found[peer]['step'] / 1e6:6.0f} in the step{arena}")
+    theirs = min(sizes["network"] for peer, sizes in found.items() if peer != "pycnn")
+    return {"network": NETWORK, "mode": "memory", "batch": BATCH, "threads": 1, "bytes": found,
+            "ratio": theirs / found["pycnn"]["network"]}
 
 
 if __name__ == "__main__":
     machine.spread()
-    print(json.dumps(peak_of(sys.argv[1], sys.argv[2], int(sys.argv[3]))))
+    print(json.dumps(measured(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

@@ -12,6 +12,7 @@ SHARE_OF_PEAK = {
     "winograd": (1.3, "3x3, stride 1, 32 channels or more"),
 }
 SHARE_OF_BANDWIDTH = 0.8
+ARENA_SHARE = 0.9
 SPEED_UP, SPEED_UP_FLOPS = 1.85, 5e7
 NETWORK_RATIOS = {      # (network, mode, batch): at 1 and at 2 threads
     ("lenet5", "training", 64): 4, ("lenet5", "training", 1): 12, ("autoencoder", "training", 64): 5,
@@ -84,6 +85,10 @@ def of_networks(rows):
         key = r["network"], r.get("mode"), r["batch"]
         if key in NETWORK_RATIOS and r["ratio"]:
             lines.append(target(f"{key[0]}, {key[1]}, batch {key[2]}", r["threads"], r["ratio"], NETWORK_RATIOS[key]))
+        if r.get("mode") == "memory":
+            arena, step = (r["bytes"]["pycnn"][key] for key in ("arena", "step"))
+            lines.append(target(f"{r['network']}, arena / growth in a step, or inverse", r["threads"],
+                                min(arena / step, step / arena), ARENA_SHARE))
     return lines
 
 
