@@ -16,9 +16,9 @@ from pycnn import config
 from pycnn.storage import aligned_vector
 
 from . import machine
+from .timing import threads_set
 
 FLAGS = {"avx512": ["-march=native"], "avx2": ["-mavx2", "-mfma"], "neon": [], "generic": []}
-SMALLEST_COPY = 4096        # reals that one task of a copy moves
 
 
 def best_seconds(function, budget=0.5):
@@ -60,19 +60,25 @@ def fma_peak(threads, budget=0.2):
         return sum(pool.map(rate, machine.cores()[:threads]))
 
 
+def traffic(read, written, in_place=False):
+    """Calls that read and write so many bytes and do nothing else: by plain and by streamed stores.
+
+    `in_place`, what is written is part of what is read, as for an optimizer.
+    """
+    kernels, n = config.kernels(np.float32), written // 4
+    reads = read // 4 - (n if in_place else 0)
+    x, y = (aligned_vector(size + 4 * kernels.lanes, np.float32) for size in (reads, n))
+    x.fill(1), y.fill(1)     # pages that were never written are all the same one
+    calls = []
+    for stores in (K.IN_PLACE,) if in_place else (K.PLAIN_STORES, K.STREAMED):
+        program = K.Program(kernels)
+        program.traffic(reads, n, stores, x.ctypes.data, y.ctypes.data)
+        calls.append(lambda program=program, memory=(x, y): program.run(threads=config.get_num_threads()))
+    return calls
+
+
 @functools.cache
 def bandwidth(read, written, threads):
-    """GB/s of a copy of as many bytes as are to be read and written, half of them read, over and over."""
-    nbytes = read + written
-    kernels = config.kernels(np.float32)
-    block = min(SMALLEST_COPY, nbytes // 8 // threads)
-    blocks = nbytes // 8 // block
-    program = K.Program(kernels)
-    memory = [aligned_vector(blocks * block, np.float32) for _ in range(2)]
-    for vector in memory:
-        vector[:] = 1           # else all of its pages are one and the same
-    repeats = max(1, (8 << 20) // nbytes)
-    for _ in range(repeats):
-        program.copy_blocks(blocks, block, block, block, *(m.ctypes.data for m in memory))
-    seconds = best_seconds(lambda: program.run(threads=threads), 0.3) / repeats
-    return 2 * 4 * blocks * block / seconds / 1e9
+    """GB/s of reading and writing so many bytes, by plain or by streamed stores, whichever is faster."""
+    with threads_set(threads):
+        return (read + written) / min(best_seconds(call, 0.2) for call in traffic(read, written)) / 1e9

@@ -1,6 +1,7 @@
 """python -m bench curves: what a network or a layer costs against its size, and each kernel under the roofline."""
 
 import functools
+import itertools
 import json
 import statistics
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pycnn
 from pycnn import layers as L
 
-from . import ceilings, kernels, machine, networks, peers, plots
+from . import ceilings, kernels, machine, memory, networks, peers, plots
 from .layers import CONV_LAYERS, PASSES, ConvLayer
 from .programs import Call
 from .timing import interleaved, threads_set
@@ -104,6 +105,11 @@ def roofline(found):
             points.append({"kernel": layer.name, "kind": which, "gflops": layer.flops / seconds / 1e9,
                            "intensity": layer.flops / sum(layer.traffic_of(which))})
         peaks.append(ceilings.fma_peak(1, 0.02))
+    for case in itertools.chain.from_iterable(cases([]) for cases in memory.CASES):
+        if case.operations:
+            seconds = interleaved({"plan": case.calls["plan"]}, 5, 0.01)["plan"]
+            points.append({"kernel": case.name, "kind": "bound by memory", "gflops": case.operations / seconds / 1e9,
+                           "intensity": case.operations / sum(case.traffic["plan"])})
     bandwidths = {name: ceilings.bandwidth(half, half, 1) for name, half in WORKING_SETS.items()}
     return {"peak": statistics.median(peaks), "bandwidths": bandwidths, "points": points}
 

@@ -1,13 +1,13 @@
-"""python -m bench kernels: each pass of each layer, pycnn and its peers side by side."""
+"""python -m bench kernels: each pass of each layer, pycnn and its peers side by side; then what is bound by memory."""
 
 import numpy as np
 from tqdm import tqdm
 
 from pycnn import functional, reference
 
-from . import ceilings, machine, peers
+from . import ceilings, machine, memory, peers
 from .dense import bench_dense
-from .layers import CONV_LAYERS, PASSES, POOL_LAYERS, random_layers
+from .layers import CONV_LAYERS, PASSES, random_layers
 from .programs import Call
 from .timing import better, interleaved, threads_set
 
@@ -106,41 +106,6 @@ def text_of(r):
     return text
 
 
-def bench_pooling(threads, names, rounds, seconds):
-    """Pooling through pycnn.functional beside PyTorch, in GB/s of input and output together."""
-    rows = []
-    with threads_set(threads):
-        print(f"\n{'pooling':16s} {'functional':>10s} {'torch':>8s} {'channels_last':>13s}   GB/s")
-        for layer in POOL_LAYERS:
-            x = np.random.default_rng(0).standard_normal(layer.x_shape, dtype=np.float32)
-            forward = functional.max_pool_forward if layer.kind == "max" else functional.avg_pool_forward
-            arguments = (layer.kernel, layer.stride, layer.padding)
-            calls = {"functional": lambda: forward(x, *arguments)}
-            if "torch" in names:
-                calls.update(torch_pooling(layer, x))
-            times = interleaved(calls, rounds, seconds)
-            y = forward(x, *arguments)
-            nbytes = x.nbytes + (y[0] if isinstance(y, tuple) else y).nbytes
-            speeds = {name: nbytes / t / 1e9 for name, t in times.items()}
-            rows.append({"layer": layer.name, "threads": threads, "gbytes": speeds})
-            print(f"{layer.name:16s} {speeds['functional']:10.1f} {speeds.get('torch', 0):8.1f} "
-                  f"{speeds.get('torch channels_last', 0):13.1f}")
-    return rows
-
-
-def torch_pooling(layer, x):
-    import torch
-    from torch.nn import functional as F
-
-    def call(t):
-        if layer.kind == "max":
-            return lambda: F.max_pool2d(t, layer.kernel, layer.stride, layer.padding, return_indices=True)
-        return lambda: F.avg_pool2d(t, layer.kernel, layer.stride, layer.padding)
-
-    plain = torch.from_numpy(x)
-    return {"torch": call(plain), "torch channels_last": call(plain.contiguous(memory_format=torch.channels_last))}
-
-
 def measure(arguments, threads):
     """All rows on so many threads, printed as they come."""
     found = peers.available(arguments.peers)
@@ -156,8 +121,8 @@ def measure(arguments, threads):
               f"of the peak of {ceilings.fma_peak(threads):.0f}, and ratio to the best peer")
         rows = measure_convolutions(layers, arguments, found, threads) if layers else []
         names = [peer.__name__.rpartition("peer_")[2] for peer in found]
-        if not (arguments.kept_aside or arguments.layers):
-            rows += bench_pooling(threads, names, arguments.rounds, arguments.seconds)
+        if not arguments.kept_aside:
+            rows += memory.main(arguments, names, threads)
         if not arguments.kept_aside and (not arguments.layers or "dense" in arguments.layers):
             rows += bench_dense(threads, names, arguments.rounds, arguments.seconds)
     return rows

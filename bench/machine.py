@@ -97,6 +97,16 @@ def keep_pages(kept):
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1 if kept else 2 * GREATEST_THRESHOLD)
 
 
+@contextmanager
+def pages_kept():
+    """Every contender writes to pages that it has written before."""
+    keep_pages(True)
+    try:
+        yield
+    finally:
+        keep_pages(False)
+
+
 class KeepingPages:
     """A call whose turns are timed with `keep_pages`."""
 

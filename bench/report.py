@@ -22,7 +22,8 @@ def tables_of(files):
             continue
         for threads in sorted({r["threads"] for r in run["rows"]}):
             rows = [r for r in run["rows"] if r["threads"] == threads]
-            found[f"kernels {threads}"] = kernels_table([r for r in rows if "flops" in r])
+            if any("flops" in r for r in rows):
+                found[f"kernels {threads}"] = kernels_table([r for r in rows if "flops" in r])
             if any("share" in r for r in rows):
                 found[f"memory {threads}"] = memory_table([r for r in rows if "share" in r])
     return found
