@@ -1,6 +1,6 @@
 """How much memory a training step takes: ``python -m bench.footprint PEER NETWORK BATCH`` in a process of its own.
 
-``network`` counts from before the network is made to the peak of its third step: parameters, gradients and momentum too.
+``network`` counts from before the network is made to the peak of its third step, parameters, gradients and momentum too.
 ``step`` counts what comes on top of those, which a plan prints as its arena. Linux only.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 import pycnn
 
-from . import machine, networks, peers
+from . import machine, networks, peer_torch, peers
 
 STEPS = 3
 NETWORK, BATCH = "resnet18", 8
@@ -28,16 +28,17 @@ def resident(field):
 
 def measured(peer, name, batch):
     """{"network": bytes, "step": bytes}, and for pycnn the "arena", of a training step here and now."""
-    torch_peer = peers.available(["torch"])[0] if peer != "pycnn" else None
     maker, loss = networks.NETWORKS[name]
-    result, net = {}, None
-    if torch_peer:
-        net = maker()       # whose weights PyTorch gets
-    x, y = networks.data_of(maker(), loss, batch)
-    before = resident("VmRSS")
-    if torch_peer:
-        call = torch_peer.training(net, x, y, loss, 1)[peer]
+    result, net = {}, maker()       # PyTorch gets its weights
+    x, y = networks.data_of(net, loss, batch)
+    if peer != "pycnn":
+        import torch
+
+        kept = torch.channels_last if peer.endswith("channels_last") else torch.contiguous_format
+        before = resident("VmRSS")
+        call = peer_torch.training_step(peer_torch.module_of(net).to(memory_format=kept), kept, x, y, loss)
     else:
+        before = resident("VmRSS")
         net = maker()
         trainer = net.trainer(loss, pycnn.SGD(0.01, momentum=0.9))
         for vector in (net.storage.gradients, *(net.storage.state(s) for s in trainer.optimizer.state)):
@@ -67,8 +68,9 @@ def measure():
     for peer in ("pycnn", "torch", "torch channels_last"):
         command = [sys.executable, "-m", "bench.footprint", peer, NETWORK, str(BATCH)]
         found[peer] = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-        arena = f" (arena {found[peer]['arena'] / 1e6:.0f})" if "arena" in found[peer] else ""
-        print(f"  {peer:20s} {found[peer]['network'] / 1e6:6.0f}, of them {found[peer]['step'] / 1e6:6.0f} in the step{arena}")
+        size = {key: value / 1e6 for key, value in found[peer].items()}
+        arena = f" (arena {size['arena']:.0f})" if "arena" in size else ""
+        print(f"  {peer:20s} {size['network']:6.0f}, of them {size['step']:6.0f} in the step{arena}")
     theirs = min(sizes["network"] for peer, sizes in found.items() if peer != "pycnn")
     return {"network": NETWORK, "mode": "memory", "batch": BATCH, "threads": 1, "bytes": found,
             "ratio": theirs / found["pycnn"]["network"]}

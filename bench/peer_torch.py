@@ -152,24 +152,24 @@ def variants(net, shape, options=None):
 
 def training(net, x, y, loss, threads):
     """{name: step} of training with SGD and momentum 0.9; a step returns the loss before it."""
+    return {name: training_step(*variant, x, y, loss) for name, variant in variants(net, x.shape).items()}
+
+
+def training_step(model, kept, x, y, loss):
+    """The usual step: zero_grad, forward, backward, update; `kept` is the memory format of model and images."""
     import torch
 
     loss_of = {"cross_entropy": torch.nn.CrossEntropyLoss, "mse": torch.nn.MSELoss}[loss]()
-    tx, ty = torch.from_numpy(x), torch.from_numpy(y)
+    images, targets = torch.from_numpy(x).contiguous(memory_format=kept), torch.from_numpy(y)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, foreach=True)
 
-    def step_of(model, kept):
-        images = tx.contiguous(memory_format=kept)
-        optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, foreach=True)
-
-        def step():
-            optimizer.zero_grad(set_to_none=True)
-            value = loss_of(model(images), ty)
-            value.backward()
-            optimizer.step()
-            return value.detach()
-        return step
-
-    return {name: step_of(*variant) for name, variant in variants(net, x.shape).items()}
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        value = loss_of(model(images), targets)
+        value.backward()
+        optimizer.step()
+        return value.detach()
+    return step
 
 
 def inference(net, x, threads):
