@@ -1,1 +1,1 @@
-"""pycnn beside the NumPy reference, PyTorch and ONNX Runtime: the same work, interleaved in one process."""
+"""pycnn beside the NumPy reference and other libraries: the same work, interleaved in one process."""

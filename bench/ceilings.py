@@ -1,6 +1,13 @@
 """What the machine can do at most, measured in the same run: multiply-adds and memory."""
 
+import ctypes
+import functools
+import subprocess
+import sysconfig
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
@@ -8,7 +15,10 @@ from pycnn import _kernels as K
 from pycnn import config
 from pycnn.storage import aligned_vector
 
+from . import machine
 from .timing import threads_set
+
+FLAGS = {"avx512": ["-march=native"], "avx2": ["-mavx2", "-mfma"], "neon": [], "generic": []}
 
 
 def best_seconds(function, budget=0.5):
@@ -21,19 +31,33 @@ def best_seconds(function, budget=0.5):
     return best
 
 
-def fma_peak(threads):
-    """GFLOP/s in float32: the register tile on operands in the first-level cache.
+@functools.cache
+def fma_library():
+    """fma.c, compiled for the instruction set in use."""
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "fma.so")
+        source = Path(__file__).with_name("fma.c")
+        flags = ["-O3", "-ffp-contract=fast", *FLAGS[config._isa], "-shared", "-fPIC"]
+        subprocess.run([compiler, *flags, source, "-o", path], check=True)
+        library = ctypes.CDLL(str(path))
+    library.fma_rounds.argtypes = [ctypes.c_int64, ctypes.c_float, ctypes.c_float]
+    library.fma_rounds.restype = ctypes.c_float
+    library.fma_operations.restype = ctypes.c_int64
+    return library
 
-    It is the gradient of a dense layer, dx (N, C) = dy (N, K) w (K, C), with C four vectors and w in the cache: tiles of 6 x 4
-    vectors and 112 steps each, which come to within a few percent of two fused multiply-adds a cycle.
-    """
-    kernels = config.kernels(np.float32)
-    n, c, k = 6144 * threads, 4 * kernels.lanes, 112
-    program = K.Program(kernels)
-    memory = [aligned_vector(size, np.float32) for size in (n * k, k * c, n * c)]
-    dy, w, dx = (m.ctypes.data for m in memory)
-    program.dense_backward_data(n, c, k, (0, 0.0), dy, w, 0, dx)
-    return 2 * n * c * k / best_seconds(lambda: program.run(threads=threads)) / 1e9
+
+def fma_peak(threads, budget=0.2):
+    """GFLOP/s in float32 of multiply-adds on registers, on so many cores at once."""
+    library, rounds = fma_library(), 200_000
+
+    def rate(core):
+        machine.bind([core])
+        seconds = best_seconds(lambda: library.fma_rounds(rounds, 0.5, 0.25), budget)
+        return rounds * library.fma_operations() / seconds / 1e9
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(rate, machine.cores()[:threads]))
 
 
 def traffic(read, written, in_place=False):
@@ -53,7 +77,8 @@ def traffic(read, written, in_place=False):
     return calls
 
 
-def bandwidth(read, written, threads, in_place=False):
+@functools.cache
+def bandwidth(read, written, threads):
     """GB/s of reading and writing so many bytes, by plain or by streamed stores, whichever is faster."""
     with threads_set(threads):
-        return (read + written) / min(best_seconds(call, 0.2) for call in traffic(read, written, in_place)) / 1e9
+        return (read + written) / min(best_seconds(call, 0.2) for call in traffic(read, written)) / 1e9

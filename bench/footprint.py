@@ -1,71 +1,81 @@
-"""Memory of a training step: how much a fresh process grows by, in pycnn and in PyTorch.
+"""How much memory a training step takes: ``python -m bench.footprint PEER NETWORK BATCH`` in a process of its own.
 
-``network`` counts everything from before the network is made to the peak of its third step: parameters, gradients and momentum
-too. ``step`` counts what comes on top of those, which a plan prints as its arena.
+``network`` counts from before the network is made to the peak of its third step, parameters, gradients and momentum too.
+``step`` counts what comes on top of those, which a plan prints as its arena. Linux only.
 """
 
 import json
-import os
+import re
 import subprocess
 import sys
+from pathlib import Path
+
+import numpy as np
+
+import pycnn
+
+from . import machine, networks, peer_torch, peers
+
+STEPS = 3
+NETWORK, BATCH = "resnet18", 8
+STATUS, PEAK_RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def memory_of(field):
-    """Bytes of this process: "VmRSS" now, "VmHWM" at most since the last `reset_peak`."""
-    with open("/proc/self/status") as f:
-        return next(1024 * int(line.split()[1]) for line in f if line.startswith(f"{field}:"))
+def resident(field):
+    """Bytes of this process: "VmRSS" now, "VmHWM" at most since the peak was reset."""
+    return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", STATUS.read_text())[1])
 
 
-def reset_peak():
-    with open("/proc/self/clear_refs", "w") as f:
-        f.write("5")
-
-
-def measured(peer, name, batch, threads):
-    """What `growth` prints."""
-    import numpy as np
-
-    import pycnn
-
-    from . import descriptions, peers
-
-    description = getattr(descriptions, name)()
-    rng = np.random.default_rng(0)
-    x = rng.random((batch, *description.shape), dtype=np.float32)
-    y = rng.integers(0, description.classes, batch) if description.classes else x
-    pycnn.set_num_threads(threads)
-    result = {}
-    if peer == "pycnn":
-        before = memory_of("VmRSS")
-        net = descriptions.pycnn_network(description)
-        trainer = net.trainer(description.loss, pycnn.SGD(0.01, momentum=0.9))
-        for vector in (net.storage.gradients, *(net.storage.state(s) for s in trainer.optimizer.state)):
-            vector.fill(0)      # touches its pages
-        result["arena"] = net.plan(batch, training=True, loss=description.loss).arena_bytes
-        step = lambda: trainer.step([x], [y])       # noqa: E731
-    else:
+def measured(peer, name, batch):
+    """{"network": bytes, "step": bytes}, and for pycnn the "arena", of a training step here and now."""
+    maker, loss = networks.NETWORKS[name]
+    result, net = {}, maker()       # PyTorch gets its weights
+    x, y = networks.data_of(net, loss, batch)
+    if peer != "pycnn":
         import torch
 
-        torch.set_num_threads(threads)
-        values = {key: value.copy() for key, value in descriptions.arrays(descriptions.pycnn_network(description)).items()}
-        before = memory_of("VmRSS")
-        model = peers.torch_network(description, values, peer.endswith("channels_last"))
-        step = peers.torch_training_step(model, x, y, peer.endswith("channels_last"), description.loss)
-    made = memory_of("VmRSS")
-    reset_peak()
-    for _ in range(3):
-        step()
-    peak = memory_of("VmHWM")
+        kept = torch.channels_last if peer.endswith("channels_last") else torch.contiguous_format
+        before = resident("VmRSS")
+        call = peer_torch.training_step(peer_torch.module_of(net).to(memory_format=kept), kept, x, y, loss)
+    else:
+        before = resident("VmRSS")
+        net = maker()
+        trainer = net.trainer(loss, pycnn.SGD(0.01, momentum=0.9))
+        for vector in (net.storage.gradients, *(net.storage.state(s) for s in trainer.optimizer.state)):
+            vector.fill(0)      # touches its pages
+        result["arena"] = net.plan(batch, training=True, loss=loss).arena_bytes
+
+        def call():
+            return trainer.step([x], [y])
+    made = resident("VmRSS")
+    PEAK_RESET.write_text("5")
+    for _ in range(STEPS):
+        np.asarray(call())
+    peak = resident("VmHWM")
     return {**result, "network": peak - before, "step": peak - made}
 
 
-def growth(peer, name, batch, threads=2):
-    """Bytes by which a fresh process grows."""
-    command = [sys.executable, "-m", "bench.footprint", peer, name, str(batch), str(threads)]
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout)
+def applies(arguments):
+    """Whether a run compares with PyTorch, on the network that is weighed, where the system tells."""
+    named = not arguments.layers or any(part in NETWORK for part in arguments.layers)
+    return named and STATUS.exists() and bool(peers.available([p for p in arguments.peers if p == "torch"]))
+
+
+def measure():
+    """A row of what pycnn and PyTorch need, each in a process of its own."""
+    found = {}
+    print(f"\nmemory of a training step of {NETWORK}, batch {BATCH}: megabytes that a process grows by")
+    for peer in ("pycnn", "torch", "torch channels_last"):
+        command = [sys.executable, "-m", "bench.footprint", peer, NETWORK, str(BATCH)]
+        found[peer] = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+        size = {key: value / 1e6 for key, value in found[peer].items()}
+        arena = f" (arena {size['arena']:.0f})" if "arena" in size else ""
+        print(f"  {peer:20s} {size['network']:6.0f}, of them {size['step']:6.0f} in the step{arena}")
+    theirs = min(sizes["network"] for peer, sizes in found.items() if peer != "pycnn")
+    return {"network": NETWORK, "mode": "memory", "batch": BATCH, "threads": 1, "bytes": found,
+            "ratio": theirs / found["pycnn"]["network"]}
 
 
 if __name__ == "__main__":
-    who, which, images, count = sys.argv[1:]
-    print(json.dumps(measured(who, which, int(images), int(count))))
+    machine.spread()
+    print(json.dumps(measured(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

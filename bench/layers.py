@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+
 from pycnn import reference
+
+FEW_CHANNELS, LARGE_BATCH, WINOGRAD_CHANNELS = 16, 16, 32
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,37 @@ class ConvLayer:
         padding = self.padding if isinstance(self.padding, tuple) else (self.padding,) * rank
         shape = reference.conv_transpose_output_shape if self.transposed else reference.conv_output_shape
         pairs = tuple((p, p) for p in padding)
-        return (self.n, self.k, *shape(self.spatial, self.kernel, (self.stride,) * rank, pairs, (self.dilation,) * rank))
+        stride, dilation = (self.stride,) * rank, (self.dilation,) * rank
+        return (self.n, self.k, *shape(self.spatial, self.kernel, stride, pairs, dilation))
 
     @property
     def flops(self):
         """Of each of the three passes: two for every tap of every output, padding included."""
         side = self.x_shape if self.transposed else self.y_shape
         return 2 * prod(side) * prod(self.w_shape[1:])
+
+    def traffic_of(self, which):
+        """Bytes of float32 that a pass must read, and those that it must write: each tensor once."""
+        x, w, y = (4 * prod(shape) for shape in (self.x_shape, self.w_shape, self.y_shape))
+        return {"forward": (x + w, y), "backward_data": (y + w, x), "backward_weights": (x + y, w)}[which]
+
+    @property
+    def text(self):
+        """As in ``64,1,28,28 -> 6, 5x5, stride 1, padding 2``."""
+        words = [f"{','.join(map(str, self.x_shape))} -> {self.k}", "x".join(map(str, self.kernel)),
+                 f"stride {self.stride}", f"padding {self.padding}"]
+        words += [f"dilation {self.dilation}"] * (self.dilation > 1) + [f"{self.groups} groups"] * (self.groups > 1)
+        return ", ".join(words + ["transposed"] * self.transposed)
+
+    def class_of(self, which):
+        """By what its speed can be judged: see targets.py."""
+        few = min(self.c, self.k) // self.groups < FEW_CHANNELS
+        if few and self.n >= LARGE_BATCH:
+            return "few channels"
+        wide = min(self.c, self.k) >= WINOGRAD_CHANNELS and self.groups == self.dilation == self.stride == 1
+        if wide and self.kernel == (3, 3) and not self.transposed and which != "backward_weights":
+            return "winograd"
+        return "direct"
 
 
 CONV_LAYERS = [
@@ -87,6 +115,7 @@ CONV_LAYERS = [
 PASSES = ("forward", "backward_data", "backward_weights")
 
 
+
 @dataclass(frozen=True)
 class PoolLayer:
     """A pooling over x (n, c, h, w)."""
@@ -104,3 +133,46 @@ POOL_LAYERS = [
     for c, size in ((64, 56), (6, 28))
     for kind, k, padding in (("max", 2, 0), ("max", 3, 1), ("avg", 2, 0))
 ]
+
+
+# ---- layers kept aside ----------------------------------------------------------------------------------------------
+
+LEAST_FLOPS, MOST_FLOPS, MOST_VALUES = 2e7, 5e8, 3e7
+
+
+def random_layers(count, seed):
+    """So many plausible layers of 20 to 500 MFLOP that nothing was tuned to."""
+    rng, layers = np.random.default_rng(seed), []
+    while len(layers) < count:
+        layer = random_layer(rng, f"aside_{len(layers)}")
+        if layer and LEAST_FLOPS <= layer.flops <= MOST_FLOPS:
+            layers.append(layer)
+    return layers
+
+
+def random_layer(rng, name):
+    """A layer drawn at random, or None where the draw makes no sense."""
+    rank = int(rng.choice([1, 2, 2, 2, 2, 3]))
+    n = int(rng.choice([1, 2, 4, 8, 16, 32, 64, rng.integers(1, 65)]))
+    c, k = (int(rng.choice([rng.choice([1, 3, 4]), 8 * rng.integers(1, 65), 2 ** rng.integers(3, 10),
+                            rng.integers(1, 513)])) for _ in range(2))
+    kernel = (int(rng.choice([1, 2, 3, 3, 3, 4, 5, 7])),) * rank
+    stride = int(rng.choice([1, 1, 1, 2, 2, 3]))
+    dilation = int(rng.choice([1, 1, 1, 1, 2]))
+    transposed = bool(rng.random() < 0.15)
+    kind, groups = rng.random(), 1
+    if kind < 0.15:
+        k = groups = c
+    elif kind < 0.3:
+        groups = int(rng.choice([g for g in (2, 4, 8, 16, 32) if g <= min(c, k)] or [1]))
+        c, k = c // groups * groups, k // groups * groups
+    reach = dilation * (kernel[0] - 1) + 1
+    padding = int(rng.integers(0, reach // 2 + 1))
+    work = 2 * n * prod(kernel) * c * k // groups       # of each output, or of each input of a transposed layer
+    positions = np.exp(rng.uniform(np.log(LEAST_FLOPS), np.log(MOST_FLOPS))) / work
+    side = round(positions ** (1 / rank)) * (1 if transposed else stride)
+    most = {1: 4096, 2: 256, 3: 64}[rank]
+    too_large = n * max(c, k) * side ** rank > MOST_VALUES
+    if too_large or not max(1, reach - 2 * padding) <= side <= most or (transposed and stride > kernel[0]):
+        return None
+    return ConvLayer(name, n, c, (side,) * rank, k, kernel, stride, padding, dilation, groups, transposed)

@@ -5,9 +5,6 @@ A row's bytes are those that must move: each input read once, each output writte
 same run, with the same number of bytes read and written, by whichever is faster of plain and streamed stores.
 """
 
-import ctypes
-import sys
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 
@@ -18,9 +15,9 @@ from pycnn import _kernels as K
 from pycnn import config, functional, shapes
 from pycnn.storage import aligned_vector
 
-from . import ceilings
+from . import ceilings, machine
 from .layers import POOL_LAYERS
-from .timing import geometric_mean, interleaved, threads_set
+from .timing import better, interleaved, threads_set
 
 FLOAT = 4
 PLAN_INDEX, FUNCTIONAL_INDEX = 4, 8     # bytes of an index of max pooling: a tap's number in a plan, a position outside
@@ -36,6 +33,7 @@ class Case:
     traffic: dict               # contender -> (bytes read, bytes written)
     calls: dict                 # name -> call; all but those in `traffic` are peers
     in_place: bool = False      # what is written was read
+    operations: int = 0         # of the plan, where they are worth counting
     keep: list = field(default_factory=list)
 
 
@@ -87,12 +85,13 @@ def pooling(names):
             peers = torch_pooling(layer, x, dy)
             calls.update({name: of_pass[0] for name, of_pass in peers.items()})
             gradients.update({name: of_pass[1] for name, of_pass in peers.items()})
+        work = dy.size * layer.kernel**2      # a comparison or an addition for each tap
         yield Case(f"{layer.name} forward", {"plan": (x.nbytes, dy.nbytes + taps),
                                              "functional": (x.nbytes, dy.nbytes + positions)},
-                   {"plan": forward, **calls})
+                   {"plan": forward, **calls}, operations=work)
         yield Case(f"{layer.name} backward", {"plan": (dy.nbytes + taps, x.nbytes),
                                               "functional": (dy.nbytes + positions, x.nbytes)},
-                   {"plan": backward, **gradients})
+                   {"plan": backward, **gradients}, operations=work)
 
 
 def pooling_plan(layer, y_shape):
@@ -155,14 +154,17 @@ def relu(names):
                 "torch out=": lambda: torch.ops.aten.threshold_backward.grad_input(ta, tb, 0, grad_input=out),
             }
         one, two = FLOAT * n, 2 * FLOAT * n
-        yield Case(f"{name} forward", dict.fromkeys(("plan", "functional"), (one, one)), {"plan": forward, **calls})
-        yield Case(f"{name} backward", dict.fromkeys(("plan", "functional"), (two, one)), {"plan": backward, **gradients})
+        yield Case(f"{name} forward", dict.fromkeys(("plan", "functional"), (one, one)), {"plan": forward, **calls},
+                   operations=n)
+        yield Case(f"{name} backward", dict.fromkeys(("plan", "functional"), (two, one)), {"plan": backward, **gradients},
+                   operations=n)
 
 
 def optimizers(names):
     """Adam and SGD with momentum, in place."""
     n, guard = ADAM_SIZE, 0
-    for name, hyper, states in (("adam", [1, 1e-3, 0.9, 0.999, 1e-8, 0, 0, 1], 2), ("sgd", [1, 1e-3, 0.9, 0, 0, 0], 1)):
+    for name, hyper, states, work in (("adam", [1, 1e-3, 0.9, 0.999, 1e-8, 0, 0, 1], 2, 12),
+                                      ("sgd", [1, 1e-3, 0.9, 0, 0, 0], 1, 4)):
         plan, numbers = Plan(), np.array(hyper, np.float64)
         w, g, *state = (plan.memory(n, 0.5) for _ in range(2 + states))
         getattr(plan.program, name)([(0, n)], numbers.ctypes.data, guard, w, g, *state)
@@ -170,7 +172,8 @@ def optimizers(names):
         if "torch" in names:
             for way in ("foreach", "fused"):
                 calls[f"torch {way}"] = torch_optimizer(name, n, way)
-        yield Case(f"{name}_10M", {"plan": ((2 + states) * FLOAT * n, (1 + states) * FLOAT * n)}, calls, True, [numbers])
+        yield Case(f"{name}_10M", {"plan": ((2 + states) * FLOAT * n, (1 + states) * FLOAT * n)}, calls, True,
+                   work * n, [numbers])
 
 
 def torch_optimizer(name, n, way):
@@ -214,51 +217,36 @@ CASES = [pooling, relu, optimizers, reorders]
 # ---- the table --------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def pages_kept():
-    """Memory that is freed stays with the process: every contender writes to pages that it has written before.
-
-    glibc returns blocks of more than 32 MB at once, and the next call would wait for fresh pages, zeroed by the kernel.
-    """
-    M_TRIM_THRESHOLD, M_MMAP_MAX, MOST = -1, -4, 2**31 - 1
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: None)
-    mallopt(M_TRIM_THRESHOLD, MOST)
-    mallopt(M_MMAP_MAX, 0)
-    try:
-        yield
-    finally:
-        mallopt(M_MMAP_MAX, 65536)
-        mallopt(M_TRIM_THRESHOLD, 128 << 10)
-
-
 def main(arguments, names, threads):
-    """Rows of all cases whose name contains one of `arguments.layers`."""
+    """Rows of all cases whose name contains one of `arguments.layers`, in the better of the sweeps."""
     wanted = arguments.layers
-    rows = []
-    with threads_set(threads), pages_kept():
-        print(f"\nbound by memory, {threads} thread{'s' * (threads > 1)}: GB/s of what must move, of the same traffic "
-              f"alone, and time of the best peer / own time")
-        print(f"{'kernel':26s} {'':10s} {'MB':>6s} {'us':>7s} {'GB/s':>6s} {'memory':>6s} {'':>4s} "
-              f"{'best peer':>20s} {'us':>7s} {'ratio':>6s}")
-        for cases in CASES:
-            for case in tqdm(cases(names), desc=cases.__name__, leave=False, file=sys.stderr):
-                if wanted and not any(part in case.name for part in wanted):
-                    continue
-                memory = {(who, i): call for who, (read, written) in case.traffic.items()
-                          for i, call in enumerate(ceilings.traffic(read, written, case.in_place))}
-                times = interleaved({**case.calls, **memory}, arguments.rounds, arguments.seconds)
-                for who in case.traffic:
-                    alone = min(times.pop(key) for key in memory if key[0] == who)
-                    rows.append(row_of(case, who, times, alone, threads))
-                    tqdm.write(text_of(rows[-1]))
-    for who in ("plan", "functional"):
-        own = [r for r in rows if r["contender"] == who]
-        if own:
-            ratios = [r["ratio"] for r in own if r["ratio"]]
-            print(f"{who:10s}: least share of the bandwidth {min(r['share'] for r in own):.0%}" + (
-                f"; of the best peer's speed, geometric mean {geometric_mean(ratios):.2f}, least {min(ratios):.2f}"
-                if ratios else ""))
+    kept, rows = {}, []
+    with threads_set(threads), machine.pages_kept():
+        for sweep in range(arguments.sweeps):
+            last = sweep == arguments.sweeps - 1
+            for cases in CASES:
+                for case in tqdm(cases(names), desc=cases.__name__, leave=False, disable=None):
+                    if wanted and not any(part in case.name for part in wanted):
+                        continue
+                    alone = {(who, i): call for who, (read, written) in case.traffic.items()
+                             for i, call in enumerate(ceilings.traffic(read, written, case.in_place))}
+                    times = interleaved({**case.calls, **alone}, arguments.rounds, arguments.seconds)
+                    kept[case.name] = times = better(times, kept.get(case.name, {}))
+                    if last:
+                        if not rows:
+                            print_head(threads)
+                        for who in case.traffic:
+                            least = min(times[key] for key in alone if key[0] == who)
+                            rows.append(row_of(case, who, times, least, threads))
+                            tqdm.write(text_of(rows[-1]))
     return rows
+
+
+def print_head(threads):
+    print(f"\nbound by memory, {threads} thread{'s' * (threads > 1)}: GB/s of what must move, of the same traffic "
+          f"alone, and time of the best peer / own time")
+    print(f"{'kernel':26s} {'':10s} {'MB':>6s} {'us':>7s} {'GB/s':>6s} {'memory':>6s} {'':>4s} "
+          f"{'best peer':>20s} {'us':>7s} {'ratio':>6s}")
 
 
 def row_of(case, who, times, alone, threads):

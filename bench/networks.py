@@ -3,55 +3,76 @@
 import numpy as np
 
 import pycnn
+from pycnn import layers as L
 from pycnn import models
 
-from . import descriptions, peers
-from .footprint import growth
-from .timing import interleaved, threads_set
+from . import peers
+from .timing import better, interleaved, threads_set
 
-NETWORKS = {d.__name__: d for d in (descriptions.lenet5, descriptions.cifar, descriptions.autoencoder, descriptions.resnet18)}
+
+def lenet5():
+    image = pycnn.Input((1, 28, 28))
+    h = L.MaxPool(2)(L.Conv(6, 5, padding=2, activation="relu")(image))
+    h = L.Flatten()(L.MaxPool(2)(L.Conv(16, 5, activation="relu")(h)))
+    h = L.Dense(84, activation="relu")(L.Dense(120, activation="relu")(h))
+    return pycnn.Network(image, L.Dense(10)(h))
+
+
+def cifar():
+    """conv 32, conv 32, pool, conv 64, conv 64, pool, dense 128, dense 10."""
+    image = h = pycnn.Input((3, 32, 32))
+    for filters in (32, 64):
+        h = L.Conv(filters, 3, padding=1, activation="relu")(h)
+        h = L.MaxPool(2)(L.Conv(filters, 3, padding=1, activation="relu")(h))
+    h = L.Dense(128, activation="relu")(L.Flatten()(h))
+    return pycnn.Network(image, L.Dense(10)(h))
+
+
+NETWORKS = {        # name: (maker, loss)
+    "lenet5": (lenet5, "cross_entropy"), "cifar": (cifar, "cross_entropy"), "autoencoder": (models.autoencoder, "mse"),
+    "resnet18": (models.resnet18, "cross_entropy"),
+}
 CASES = [("lenet5", "training", 64), ("lenet5", "training", 1), ("lenet5", "inference", 64), ("lenet5", "inference", 1),
          ("cifar", "training", 64), ("cifar", "inference", 64), ("autoencoder", "training", 64),
          ("autoencoder", "inference", 64), ("resnet18", "training", 8), ("resnet18", "inference", 8),
          ("resnet18", "inference", 1)]
 
 
-def contenders(name, mode, batch, names, threads):
-    """{name: call} of one step or one prediction."""
-    description = NETWORKS[name]()
-    rng = np.random.default_rng(0)
-    x = rng.random((batch, *description.shape), dtype=np.float32)
-    y = rng.integers(0, description.classes, batch) if description.classes else x
-    net = descriptions.pycnn_network(description)
-    # Copies: while somebody holds a view of a parameter, pycnn packs its weights in every prediction.
-    values = {key: value.copy() for key, value in descriptions.arrays(net).items()}
+def contenders(net, loss, mode, batch, found, threads, compiled=True):
+    """{name: call} of one step or one prediction, all of which agree; with or without what PyTorch has to compile."""
+    x, y = data_of(net, loss, batch)
     if mode == "training":
-        trainer = net.trainer(description.loss, pycnn.SGD(0.01, momentum=0.9))
-        calls = {"pycnn": lambda: trainer.step([x], [y])[0, 0]}
-        if "torch" in names:
-            for channels_last in (False, True):
-                model = peers.torch_network(description, values, channels_last)
-                calls[f"torch{' channels_last' * channels_last}"] = peers.torch_training_step(model, x, y, channels_last,
-                                                                                             description.loss)
-        losses = {n: float(call().item()) for n, call in calls.items()}
-        assert max(losses.values()) - min(losses.values()) < 1e-4 * max(losses.values()), f"{name}: losses differ: {losses}"
-        return calls
-    calls = {"pycnn": lambda: net.predict(x, batch_size=batch)}
-    if "torch" in names:
-        for channels_last in (False, True):
-            model = peers.torch_network(description, values, channels_last)
-            calls[f"torch{' channels_last' * channels_last}"] = peers.torch_inference(model, x, channels_last)
-    if "onnxruntime" in names:
-        calls["onnxruntime"] = peers.onnx_inference(description, values, x, calls["pycnn"]().shape, threads)
-    expected = calls["pycnn"]()
-    for n, call in calls.items():
-        assert np.allclose(np.asarray(call()), expected, atol=1e-4 * max(1, abs(expected).max())), f"{name}: {n} differs"
-    return calls
+        calls = {}
+        for peer in found:      # before pycnn's own step changes the weights
+            calls.update(peer.training(net, x, y, loss, threads))
+        trainer = net.trainer(loss, pycnn.SGD(0.01, momentum=0.9))
+        calls["pycnn"] = lambda: trainer.step([x], [y])[0, 0]
+        tolerance = 1e-4
+    else:
+        calls = {"pycnn": lambda: net.predict(x, batch_size=batch)}
+        for peer in found:
+            calls.update(peer.inference(net, x, threads))
+        tolerance = 1e-3
+    calls = {n: call for n, call in calls.items() if compiled or "compiled" not in n}
+    results = {n: np.asarray(result, np.float64) for n, result in peers.working(calls).items()}
+    scale = max(1.0, np.abs(results["pycnn"]).max())
+    for n, result in results.items():
+        error = np.abs(result.reshape(results["pycnn"].shape) - results["pycnn"]).max() / scale
+        assert error < tolerance, f"{mode}: {n} is {error:.1e} away from pycnn"
+    return {n: calls[n] for n in results}
+
+
+def data_of(net, loss, batch):
+    """A random batch of images and of what they should become."""
+    rng = np.random.default_rng(0)
+    (shape,), (out,) = ([node.shape for node in ends.values()] for ends in (net.graph.inputs, net.graph.outputs))
+    x = rng.random((batch, *shape), dtype=np.float32)
+    return x, rng.integers(0, out[0], batch) if loss == "cross_entropy" else rng.random((batch, *out), dtype=np.float32)
 
 
 def lenet5_steps():
-    """{name: training step} of the modern LeNet-5 at batch 64, whole and frozen but for its last layer, and of the published
-    one at batch 1 with SDLM."""
+    """{name: training step} of the modern LeNet-5 at batch 64, whole and frozen but for its last layer, and of the
+    published one at batch 1 with SDLM."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 10, 64)
     steps = {}
@@ -67,45 +88,50 @@ def lenet5_steps():
     return steps
 
 
-def step_memory(names, threads, batch=8):
-    """Prints and returns megabytes by which fresh processes grow in a training step of ResNet-18."""
-    found = {peer: growth(peer, "resnet18", batch, threads) for peer in (
-        "pycnn", *(("torch", "torch channels_last") if "torch" in names else ()))}
-    print(f"resnet18 training, batch {batch}: megabytes that a process grows by")
-    for peer, bytes_of in found.items():
-        print(f"  {peer:20s} {bytes_of['network'] / 1e6:6.0f}, of them {bytes_of['step'] / 1e6:6.0f} in the step"
-              f"{' (arena ' + format(bytes_of['arena'] / 1e6, '.0f') + ')' if 'arena' in bytes_of else ''}")
-    return {"network": "resnet18 memory", "batch": batch, "threads": threads, "bytes": found}
-
-
-def main(arguments):
-    names, rows = peers.available(arguments.peers), []
-    for threads in arguments.threads:
-        with threads_set(threads):
-            print(f"\n{threads} thread{'s' * (threads > 1)}, images/s")
-            print(f"{'network':11s} {'mode':10s} {'batch':>5s} {'pycnn':>10s} {'best peer':>22s} {'':>10s} {'ratio':>6s}")
-            for name, mode, batch in CASES:
-                if arguments.layers and not any(part in name for part in arguments.layers):
-                    continue
-                times = interleaved(contenders(name, mode, batch, names, threads), arguments.rounds, arguments.seconds)
-                speeds = {n: batch / t for n, t in times.items()}
-                others = {n: s for n, s in speeds.items() if n != "pycnn"}
-                best = max(others, key=others.get) if others else None
-                text = f"{name:11s} {mode:10s} {batch:5d} {speeds['pycnn']:10,.0f}"
-                if best:
-                    text += f" {best:>22s} {others[best]:10,.0f} {speeds['pycnn'] / others[best]:6.2f}"
-                print(text, flush=True)
-                rows.append({"network": name, "mode": mode, "batch": batch, "threads": threads, "images_per_second": speeds,
-                             "best_peer": best, "ratio": speeds["pycnn"] / others[best] if best else None})
-            if not arguments.layers or any(part in "resnet18" for part in arguments.layers):
-                rows.append(step_memory(names, threads))
-            if arguments.layers and not any(part in "lenet5" for part in arguments.layers):
-                continue
-            times = interleaved(lenet5_steps(), arguments.rounds, arguments.seconds)
-            gain = times["whole"] / times["frozen"]
-            print(f"LeNet-5, batch 64, frozen but for its last layer: {gain:.2f} times as fast as whole; "
-                  f"as published, batch 1: 4,000 steps in {4000 * times['1998']:.2f} s")
-            rows.append({"network": "lenet5 frozen", "batch": 64, "threads": threads, "ratio": gain})
-            rows.append({"network": "lenet5 1998", "batch": 1, "threads": threads,
-                         "seconds_of_4000_steps": 4000 * times["1998"]})
+def measure(arguments, threads):
+    """The rows of all networks, in the better of two sweeps."""
+    found = peers.available(arguments.peers)
+    cases = [case for case in CASES if not arguments.layers or any(part in case[0] for part in arguments.layers)]
+    kept, rows = {}, []
+    with threads_set(threads):
+        print(f"\n{threads} thread{'s' * (threads > 1)}, images/s in the better of {arguments.sweeps} sweeps")
+        print(f"{'network':12s} {'mode':10s} {'batch':>5s} {'pycnn':>10s} {'best peer':>24s} {'':>10s} {'ratio':>6s}")
+        for sweep in range(arguments.sweeps):
+            for case in cases:
+                name, mode, batch = case
+                maker, loss = NETWORKS[name]
+                calls = contenders(maker(), loss, mode, batch, found, threads)
+                times = interleaved(calls, arguments.rounds, arguments.seconds)
+                kept[case] = better(times, kept.get(case, {}))
+                if sweep == arguments.sweeps - 1:
+                    rows.append(row_of(*case, kept[case], threads))
+                    print(text_of(rows[-1]), flush=True)
+        if not arguments.layers or "lenet5" in arguments.layers:
+            rows += measure_lenet5(arguments, threads)
     return rows
+
+
+def row_of(name, mode, batch, times, threads):
+    speeds = {n: batch / t for n, t in times.items()}
+    others = {n: s for n, s in speeds.items() if n != "pycnn"}
+    best = max(others, key=others.get) if others else None
+    return {"network": name, "mode": mode, "batch": batch, "threads": threads, "images_per_second": speeds,
+            "best_peer": best, "ratio": speeds["pycnn"] / others[best] if best else None}
+
+
+def text_of(r):
+    speeds = r["images_per_second"]
+    text = f"{r['network']:12s} {r['mode']:10s} {r['batch']:5d} {speeds['pycnn']:10,.0f}"
+    if r["best_peer"]:
+        text += f" {r['best_peer']:>24s} {speeds[r['best_peer']]:10,.0f} {r['ratio']:6.2f}"
+    return text
+
+
+def measure_lenet5(arguments, threads):
+    """What freezing gains, and how long the network as published takes."""
+    times = interleaved(lenet5_steps(), arguments.rounds, arguments.seconds)
+    gain = times["whole"] / times["frozen"]
+    print(f"LeNet-5, batch 64, frozen but for its last layer: {gain:.2f} times as fast as whole; "
+          f"as published, batch 1: 4,000 steps in {4000 * times['1998']:.2f} s")
+    return [{"network": "lenet5 frozen", "batch": 64, "threads": threads, "ratio": gain},
+            {"network": "lenet5 1998", "batch": 1, "threads": threads, "seconds_of_4000_steps": 4000 * times["1998"]}]

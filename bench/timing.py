@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import pycnn
 
+from . import machine
+
 SETTLING_SECONDS = 0.03
 
 
@@ -41,22 +43,33 @@ def calls_for(function, seconds):
 def interleaved(functions, rounds=9, seconds=0.01):
     """Median seconds a call of each function, by name.
 
-    Each round runs every function for about `seconds`. Before its turn there is a pause, in which the threads of the one
-    before give up waiting for more work, and a few calls that do not count. Of the rounds, the better half counts for every
-    contender alike, which leaves out those in which the machine was busy with something else.
+    Each round runs every function for about `seconds`, the calling thread on one core. Before its turn is a pause,
+    in which the threads of the one before give up waiting for more work, and a few calls that do not count. Of the
+    rounds, the better half counts for every contender alike, which leaves out those in which the machine was busy.
     """
     counts = {name: calls_for(function, seconds) for name, function in functions.items()}
     times = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, function in functions.items():
-            time.sleep(SETTLING_SECONDS)
-            for _ in range(1 + counts[name] // 10):
-                function()
-            begin = time.perf_counter()
-            for _ in range(counts[name]):
-                function()
-            times[name].append((time.perf_counter() - begin) / counts[name])
+    some_keep = any(isinstance(function, machine.KeepingPages) for function in functions.values())
+    with machine.on_one_core():
+        for _ in range(rounds):
+            for name, function in functions.items():
+                if some_keep:
+                    machine.keep_pages(isinstance(function, machine.KeepingPages))
+                time.sleep(SETTLING_SECONDS)
+                for _ in range(1 + counts[name] // 10):
+                    function()
+                begin = time.perf_counter()
+                for _ in range(counts[name]):
+                    function()
+                times[name].append((time.perf_counter() - begin) / counts[name])
+    if some_keep:
+        machine.keep_pages(False)
     return {name: statistics.median(sorted(t)[: (rounds + 1) // 2]) for name, t in times.items()}
+
+
+def better(times, others):
+    """The shorter time of each contender of two sweeps."""
+    return {name: min(t, others.get(name, t)) for name, t in times.items()}
 
 
 def geometric_mean(values):

@@ -12,14 +12,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
-def descriptions(monkeypatch):
-    """The benchmark's descriptions of networks, which make them in PyTorch."""
+def peer_torch(monkeypatch):
+    """The benchmark's PyTorch, which follows a network of pycnn operation by operation."""
     pytest.importorskip("torch")
     if not (ROOT / "bench").is_dir():
         pytest.skip("the benchmarks are not here")
     monkeypatch.syspath_prepend(str(ROOT))
-    from bench import descriptions
-    return descriptions
+    from bench import peer_torch
+    return peer_torch
 
 
 def small_resnet18():
@@ -48,31 +48,28 @@ def test_the_autoencoder_learns_digits():
     assert history["loss"][-1] < 0.5 * history["loss"][0]
 
 
-@pytest.mark.parametrize("name, make, options", [
-    ("resnet18", small_resnet18, {"classes": 10, "shape": (3, 64, 48)}), ("autoencoder", models.autoencoder, {}),
-])
-def test_training_and_predictions_follow_pytorch(name, make, options, descriptions):
+@pytest.mark.parametrize("make, loss", [(small_resnet18, "cross_entropy"), (models.autoencoder, "mse")])
+def test_training_and_predictions_follow_pytorch(make, loss, peer_torch):
     import torch
 
     rng = np.random.default_rng(0)
-    net, description = make(), getattr(descriptions, name)(**options)
-    values = {key: value.copy() for key, value in descriptions.arrays(net).items()}
-    model = descriptions.torch_module(description, values)
+    net = make()
+    values = {key: value.copy() for key, value in {**net.parameters, **net.statistics}.items()}
+    model = peer_torch.module_of(net)
     assert sum(p.numel() for p in model.parameters()) == net.count_parameters()
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
-    trainer = net.trainer(description.loss, pycnn.SGD(0.01))
-    loss_of = torch.nn.functional.cross_entropy if description.classes else torch.nn.functional.mse_loss
-    x = rng.random((4, *description.shape), dtype=np.float32)
-    y = rng.integers(0, 10, 4) if description.classes else x
+    trainer = net.trainer(loss, pycnn.SGD(0.01))
+    loss_of = torch.nn.functional.cross_entropy if loss == "cross_entropy" else torch.nn.functional.mse_loss
+    x = rng.random((4, *net.input_shapes["image"]), dtype=np.float32)
+    y = rng.integers(0, 10, 4) if loss == "cross_entropy" else x
     for _ in range(2):
-        loss = loss_of(model(torch.from_numpy(x)), torch.from_numpy(y))
+        value = loss_of(model(torch.from_numpy(x)), torch.from_numpy(y))
         optimizer.zero_grad()
-        loss.backward()
+        value.backward()
         optimizer.step()
-        assert trainer.step([x], [y])[0, 0] == pytest.approx(loss.item(), rel=1e-4)
-    for key, value in descriptions.arrays(net).items():
-        layer, kind = key.rsplit("/", 1)
-        theirs = model.layers[layer.replace(".", "_")].state_dict()[kind].numpy()
+        assert trainer.step([x], [y])[0, 0] == pytest.approx(value.item(), rel=1e-4)
+    for key, value in {**net.parameters, **net.statistics}.items():
+        theirs = model.state_dict()[key.replace("/", "_").replace(".", "_")].numpy()
         change = np.linalg.norm(theirs - values[key])
         assert np.linalg.norm(value - theirs) <= 1e-3 * change + 1e-6 * np.linalg.norm(theirs), key
     with torch.inference_mode():
