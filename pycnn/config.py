@@ -65,8 +65,8 @@ def set_winograd(allowed):
     """Sets whether convolutions may use Winograd's algorithm, which they do where it is faster.
 
     It takes 2 to 4 times fewer multiplications for kernels of 2 to 5 taps an axis at stride 1 (Lavin & Gray 2015, arXiv:1509.09308).
-    Its float32 results err by about 1.5e-6 of the output's norm, those of the sum over taps by about 3e-7; and an infinity
-    or NaN reaches up to 5 positions around those that read it.
+    Its float32 results err by up to about 2e-6 of the output's norm, twice as much as those of the sum over taps; and an
+    infinity or NaN reaches up to 5 positions around those that read it.
 
     Parameters
     ----------
