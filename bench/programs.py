@@ -4,8 +4,10 @@ import numpy as np
 
 from pycnn import _kernels as K
 from pycnn import config, shapes
-from pycnn.layouts import filled, reads_plain, writes_plain
+from pycnn.layouts import lanes_of_pass, reads_plain, writes_plain
 from pycnn.storage import aligned_vector
+
+from .layers import PASSES
 
 
 class Call:
@@ -29,12 +31,8 @@ class Call:
         window = shapes.window(x_shape[2:], y_shape[2:], layer.kernel, (layer.stride,) * rank, (layer.dilation,) * rank, padding)
         conv = (n, c, k, layer.groups, window, config.get_winograd())
 
-        lane_channels = c if which == "backward_data" else k
-        layout = K.SAMPLES if filled(lanes, n) > 1.15 * filled(lanes, lane_channels) else K.CHANNELS
-        if which == "backward_data":
-            few = writes_plain(lanes, k, c, layer.groups)
-        else:
-            few = reads_plain(c, layer.groups)
+        layout = lanes_of_pass(self.kernels, conv, PASSES.index(which))
+        few = writes_plain(lanes, k, c, layer.groups) if which == "backward_data" else reads_plain(c, layer.groups)
         x_layout = K.PLAIN if few and layout == K.CHANNELS else layout
         x, y = self._tensor(x_layout, x_shape), self._tensor(layout, y_shape)
         w, b = self._vector(np.prod(layer.w_shape)), self._vector(k)

@@ -108,6 +108,8 @@ typedef struct {
     /* ---- convolution.h: convolution, by one of several algorithms ---------------------------------------- */
     /* `layout` is that of y and dy, x_layout that of x and dx. They are the same, but with one group PLAIN goes with
        CHANNELS, too: for a side of few channels. */
+    /* About how many cycles a pass takes (0 forward, 1 backward_data, 2 backward_weights): for who chooses layouts. */
+    double (*conv_cycles)(const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout, int pass);
     /* Elements of the packed weights of conv_forward and conv_backward_data. */
     int64_t (*conv_packed_size)(const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout, int backward);
     /* w (K, C/groups, kernel) and bias (K) or NULL -> packed. */

@@ -64,6 +64,7 @@ cdef extern from "pycnn.h" nogil:
                           void *)
         int export_tensor(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, void *, void **)
         int reorder(pycnn_step *, pycnn_layout, pycnn_layout, int, int64_t, int64_t, int64_t, void *, void *)
+        double conv_cycles(pycnn_conv *, pycnn_layout, pycnn_layout, int)
         int64_t conv_packed_size(pycnn_conv *, pycnn_layout, pycnn_layout, int)
         int conv_pack(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, int, void *, void *, void *)
         int conv_fuses_pool(pycnn_conv *, pycnn_layout, pycnn_layout, pycnn_window *)
@@ -150,6 +151,7 @@ cdef extern from "pycnn.h" nogil:
 
 
 PLAIN, SAMPLES, CHANNELS = PYCNN_PLAIN, PYCNN_SAMPLES, PYCNN_CHANNELS
+FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS = range(3)
 # What the sum over a pooling window is divided by.
 TAPS, TAPS_AND_PADDING, ONE = PYCNN_TAPS, PYCNN_TAPS_AND_PADDING, PYCNN_ONE
 
@@ -238,6 +240,11 @@ cdef class Kernels:
     def conv_packed_size(self, conv, pycnn_layout layout, pycnn_layout x_layout, bint backward):
         cdef pycnn_conv c = to_conv(conv)
         return check_size(self.table.conv_packed_size(&c, layout, x_layout, backward))
+
+    def conv_cycles(self, conv, pycnn_layout layout, pycnn_layout x_layout, int which):
+        """About how many cycles a pass takes: FORWARD, BACKWARD_DATA or BACKWARD_WEIGHTS."""
+        cdef pycnn_conv c = to_conv(conv)
+        return self.table.conv_cycles(&c, layout, x_layout, which)
 
     def conv_fuses_pool(self, conv, pycnn_layout layout, pycnn_layout x_layout, pool):
         """Whether `conv_forward` takes that window of pooling."""

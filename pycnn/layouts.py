@@ -1,6 +1,7 @@
-"""Where a convolution has so few channels on one side that an array there is best left PLAIN."""
+"""The layouts of convolutions: lanes of samples or of channels, and where there are so few channels on one side that an array
+there is best left PLAIN."""
 
-from ._kernels import CHANNELS, PLAIN
+from ._kernels import BACKWARD_DATA, CHANNELS, PLAIN, SAMPLES
 
 FEW_CHANNELS = 4            # of a convolution's input
 PLAIN_EFFICIENCY = 0.6      # what a pass to PLAIN reaches, its lanes full, where one to CHANNELS reaches 1
@@ -20,6 +21,20 @@ def writes_plain(lanes, sources, targets, groups):
     """Whether a pass from CHANNELS to so few targets is better off with lanes of sources, writing PLAIN
     (csrc/kernels/conv_lanes.h), than with lanes of targets."""
     return groups == 1 and PLAIN_EFFICIENCY * filled(lanes, sources) > filled(lanes, targets)
+
+
+def pass_cycles(kernels, conv, which):
+    """About how many cycles a pass takes with lanes of samples, and with lanes of channels."""
+    _, c, k, groups = conv[:4]
+    few = writes_plain(kernels.lanes, k, c, groups) if which == BACKWARD_DATA else reads_plain(c, groups)
+    return (kernels.conv_cycles(conv, SAMPLES, SAMPLES, which),
+            kernels.conv_cycles(conv, CHANNELS, PLAIN if few else CHANNELS, which))
+
+
+def lanes_of_pass(kernels, conv, which):
+    """SAMPLES or CHANNELS, whichever takes a pass less time."""
+    samples, channels = pass_cycles(kernels, conv, which)
+    return SAMPLES if samples < channels else CHANNELS
 
 
 def pass_from_plain(lanes, sources, targets, groups, width):

@@ -39,6 +39,7 @@ from .layers.merge import Add
 from .layers.norm import BatchNorm
 from .layers.pooling import MaxPool
 from .layers.softmax import Softmax
+from .layouts import pass_cycles
 from .storage import ALIGNMENT, aligned_vector
 from .threads import ThreadChoice
 
@@ -49,6 +50,7 @@ LAYOUT_ARGUMENTS = {    # of kernels that take layouts: which arguments they are
     "conv_backward_data": (1, 2), "conv_backward_weights": (2, 1), "conv_reduce_weights": (1,),
     "batch_norm_sums": (0,), "batch_norm_forward": (0,), "batch_norm_backward_sums": (0,), "batch_norm_backward_data": (0,),
 }
+PASSES = (K.FORWARD, K.BACKWARD_DATA, K.BACKWARD_WEIGHTS)
 HYPER_SIZE = 16     # doubles of the control block that an optimizer reads; behind them the limit and norm of the gradient
 
 
@@ -446,31 +448,24 @@ def build_stages(nodes, targets, sources, training):
 
 
 def choose_spatial_layout(nodes, kernels, batch, training):
-    """SAMPLES or CHANNELS, whichever wastes fewer lanes of the convolutions' work.
+    """SAMPLES or CHANNELS, whichever takes the convolutions less time.
 
     Lanes of samples are wasted by a batch that does not fill them, in every pass alike; lanes of channels by the filters
-    forward and backward_weights, and by the channels of the input in backward_data. Where both are full, CHANNELS needs
-    less memory at a time.
+    forward and backward_weights, and by the channels of the input in backward_data. Where both are full, CHANNELS is faster.
     """
-    lanes = kernels.lanes
-
-    def waste(count):
-        return -(-count // lanes) * lanes / count
-
     samples = channels = 0.0
     for node in nodes:
-        transposed = isinstance(node.layer, ConvTranspose)
-        if transposed or isinstance(node.layer, Conv) and node.layer.connections is None:
-            inputs = node.inputs[0].shape[0]
-            weights = node.layer.parameters(node.inputs[0].shape)["weight"].shape
-            work = prod(node.inputs[0].shape if transposed else node.shape) * prod(weights[1:])
-            depthwise = node.layer.groups == node.layer.filters == inputs
-            groups = 1 if depthwise else min(lanes / (node.layer.filters / node.layer.groups), node.layer.groups)
-            passes = [waste(node.layer.filters) * max(1.0, groups)] * (2 if training else 1)
-            if training and not isinstance(node.inputs[0].layer, InputLayer):
-                passes.append(waste(inputs) * max(1.0, groups))
-            samples += 1.15 * work * len(passes) * waste(batch)
-            channels += work * sum(passes)
+        if not isinstance(node.layer, (Conv, ConvTranspose)) or getattr(node.layer, "connections", None) is not None:
+            continue
+        passes = list(PASSES if training else PASSES[:1])
+        if training and isinstance(node.inputs[0].layer, InputLayer):
+            passes.remove(K.BACKWARD_DATA)
+        conv = node.layer.descriptor(batch, node.inputs[0].shape)
+        for which in passes:
+            if isinstance(node.layer, ConvTranspose):       # its passes are those of the convolution backwards
+                which = {K.FORWARD: K.BACKWARD_DATA, K.BACKWARD_DATA: K.FORWARD}.get(which, which)
+            cycles = pass_cycles(kernels, conv, which)
+            samples, channels = samples + cycles[0], channels + cycles[1]
     return K.SAMPLES if samples < channels else K.CHANNELS
 
 

@@ -294,7 +294,7 @@ def test_the_three_passes_of_a_convolution_are_exact_adjoints(convolution, dtype
 )
 def test_the_lanes_are_samples_where_channels_would_waste_them(n, c, k, groups, expected):
     conv = functional.convolution._convolution((n, c, 5, 5), (k, c // groups, 3, 3), 1, 0, 1, groups)
-    assert functional.convolution._layouts(16, conv, conv.k, True) == expected
+    assert functional.convolution._layouts(config.kernels(np.float32), conv, _kernels.FORWARD) == expected
 
 
 PLAIN_TARGETS = {"lanes are sources": (_kernels.CHANNELS, _kernels.PLAIN), "lanes are columns": (_kernels.PLAIN,) * 2}

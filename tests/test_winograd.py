@@ -74,7 +74,7 @@ def test_all_passes_agree_with_the_reference(everywhere, convolution, dtype, see
         assert_close(actual, expected, dtype)
 
 
-@pytest.mark.parametrize("channels, size, batch", [(512, 7, 2), (160, 14, 4), (288, 9, 3)])
+@pytest.mark.parametrize("channels, size, batch", [(512, 7, 2), (160, 14, 4), (288, 9, 3), (144, 14, 8)])
 def test_wide_layers_of_few_positions_agree_with_the_reference(everywhere, channels, size, batch):
     """Weights that tasks transform themselves, and gradients made in pieces."""
     rng = np.random.default_rng(1)

@@ -45,19 +45,31 @@ static int winograd_applies(const pycnn_conv *c, pycnn_layout layout, pycnn_layo
     return rows <= 5 && columns <= 5 && rows * columns > 1 && (rows == columns || rows == 1 || columns == 1);
 }
 
-/* Whether it takes less time. Cycles of a vector unit with two multiply-adds a cycle; all but the products was measured: the
-   transforms of a tile of V channels, and those of V x V weights, each for a pair of points. */
-static int winograd_pays(const pycnn_conv *c, conv_kind pass)
+/* What a pass takes, in cycles of a core with two multiply-adds of vectors a cycle. All factors were measured. */
+
+/* By the sum over taps: lanes are samples, channels of the target, or, with a PLAIN target, channels of the source. */
+static double direct_cycles(const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout, conv_kind pass)
+{
+    const pycnn_window *w = &c->window;
+    const int backward = pass == BACKWARD_DATA;
+    const int64_t sources = backward ? c->k : c->c, targets = backward ? c->c : c->k;
+    const double taps = (double)(w->kernel[0] * w->kernel[1] * w->kernel[2] * w->out[0] * w->out[1] * w->out[2]);
+    const double in_group = (double)(sources / c->groups);
+    if (layout == PYCNN_SAMPLES) return 0.6 * (double)ceil_div(c->n, V) * taps * in_group * (double)targets;
+    if (pass != BACKWARD_WEIGHTS && (backward ? x_layout : layout) == PYCNN_PLAIN)
+        return 0.9 * (double)c->n * taps * (double)ceil_div(sources, V) * (double)targets;
+    return (is_grouped(c, layout, x_layout, backward) ? 0.65 : 0.52) * (double)c->n * taps * in_group * (double)ceil_div(targets, V);
+}
+
+/* By Winograd's algorithm: products, transforms of tiles of V channels, and those of V x V weights. */
+static double winograd_cycles(const pycnn_conv *c, conv_kind pass)
 {
     const winograd_axis rows = winograd_axis_of(&c->window, 1, pass == BACKWARD_DATA);
     const winograd_axis columns = winograd_axis_of(&c->window, 2, pass == BACKWARD_DATA);
     const int64_t in = pass == BACKWARD_DATA ? c->k : c->c, out = pass == BACKWARD_DATA ? c->c : c->k;
     const double vectors = (double)(ceil_div(in, V) + ceil_div(out, V)), pairs = (double)in * (double)ceil_div(out, V);
-    const double points = (double)(rows.points * columns.points), taps = (double)(rows.taps * columns.taps);
     const double tiles = (double)(c->n * rows.phases * rows.tiles * columns.phases * columns.tiles);
-    const double direct = 0.52 * (double)(c->n * rows.target * columns.target) * taps * pairs;
-    const double products = 0.55 * tiles * points * pairs, transforms = 8.0 * tiles * points * vectors;
-    return products + transforms + 5.0 * points * pairs < direct;
+    return (double)(rows.points * columns.points) * (0.55 * tiles * pairs + 8.0 * tiles * vectors + 5.0 * pairs);
 }
 
 /* `layout` is that of y, x_layout that of x. */
@@ -67,8 +79,17 @@ static const conv_algorithm *choose_algorithm(const pycnn_conv *c, pycnn_layout 
     if (pass != BACKWARD_WEIGHTS && (backward ? x_layout : layout) == PYCNN_PLAIN)
         return layout == x_layout ? &columns_algorithm : &lanes_algorithm;
     if (is_grouped(c, layout, x_layout, backward)) return &grouped_algorithm;
-    if (winograd_applies(c, layout, x_layout) && (c->winograd == 2 || winograd_pays(c, pass))) return &winograd_algorithm;
+    if (winograd_applies(c, layout, x_layout)
+        && (c->winograd == 2 || winograd_cycles(c, pass) < direct_cycles(c, layout, x_layout, pass)))
+        return &winograd_algorithm;
     return &direct_algorithm;
+}
+
+/* What the chosen algorithm takes. */
+static double conv_cycles(const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout, int pass)
+{
+    const int by_winograd = choose_algorithm(c, layout, x_layout, (conv_kind)pass) == &winograd_algorithm;
+    return by_winograd ? winograd_cycles(c, (conv_kind)pass) : direct_cycles(c, layout, x_layout, (conv_kind)pass);
 }
 
 INLINE conv_kind kind_of(int backward) { return backward ? BACKWARD_DATA : FORWARD; }

@@ -36,6 +36,7 @@ const pycnn_kernels PYCNN_VARIANT = {
     .import_tensor = import_tensor,
     .export_tensor = export_tensor,
     .reorder = reorder,
+    .conv_cycles = conv_cycles,
     .conv_packed_size = conv_packed_size,
     .conv_pack = conv_pack,
     .conv_fuses_pool = conv_fuses_pool,

@@ -52,7 +52,7 @@ static winograd_gradient build_winograd_gradient(const pycnn_conv *shape)
     c.block = max64(WINOGRAD_FEWEST_TILES, min64(2 * WINOGRAD_MOST_TILES, WINOGRAD_GRADIENT_BYTES / tile_bytes));
     if (sum_bytes > WINOGRAD_FAR_BYTES) c.block = max64(c.block, WINOGRAD_MOST_TILES);
     const int64_t of_chunk = ceil_div(c.tiles, c.chunks);
-    c.block = ceil_div(of_chunk, ceil_div(of_chunk, c.block));
+    c.block = c.whole ? c.tiles : ceil_div(of_chunk, ceil_div(of_chunk, c.block));
     c.u_point = odd_vectors(c.block * c.u_row);
     c.d_point = odd_vectors(c.block * c.units_of_task * V);
     const brgemm_cut cut = brgemm_choose_cut(shape->c, c.units_of_task, c.block);

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from .. import config, shapes
-from .._kernels import CHANNELS, PLAIN, SAMPLES
-from ..layouts import pass_from_plain, reads_plain
+from .._kernels import BACKWARD_DATA, BACKWARD_WEIGHTS, CHANNELS, FORWARD, PLAIN, SAMPLES
+from ..layouts import lanes_of_pass, pass_from_plain, reads_plain
 from . import programs
 
 
@@ -85,19 +85,26 @@ def _transposed_convolution(x_shape, w_shape, stride, padding, output_padding, d
     return conv
 
 
-def _layouts(lanes, conv, lane_channels, reads_x):
-    """The layout of a pass whose lanes could be `lane_channels` channels, and that of x.
+def _layouts(kernels, conv, which):
+    """The layouts of y and x in a pass between arrays that could be had in any layout.
 
-    =================  =====================================================================
-    SAMPLES            the batch fills a vector, and the channels of a group do not
-    CHANNELS, x PLAIN  x has few channels in one group, and the pass reads it
-    CHANNELS           else
-    =================  =====================================================================
+    ===============  ==========================================================================
+    SAMPLES          takes less time than CHANNELS: the batch fills vectors, the channels do not
+    CHANNELS, PLAIN  the pass reads an x of few channels, or writes to few from many
+    PLAIN, PLAIN     it writes to few channels, and there are few on the other side
+    CHANNELS         else
+    ===============  ==========================================================================
     """
-    if conv.n >= lanes and lane_channels // conv.groups % lanes:
+    if conv.n >= kernels.lanes and lanes_of_pass(kernels, conv.descriptor, which) == SAMPLES:
         return SAMPLES, SAMPLES
-    if reads_x and reads_plain(conv.c, conv.groups):
+    if which != BACKWARD_DATA and reads_plain(conv.c, conv.groups):
         return CHANNELS, PLAIN
+    if which == FORWARD:
+        x_layout, layout = pass_from_plain(kernels.lanes, conv.c, conv.k, conv.groups, conv.out_spatial[-1])
+        return layout, x_layout
+    if which == BACKWARD_DATA:
+        columns = -(-conv.in_spatial[-1] // conv.stride[-1])        # that are neighbours
+        return pass_from_plain(kernels.lanes, conv.k, conv.c, conv.groups, columns)
     return CHANNELS, CHANNELS
 
 
@@ -111,14 +118,11 @@ def _forward(conv, x, w, b):
     """y (N, K, *out) of a convolution."""
 
     def lay_out(p):
-        lanes = p.kernels.lanes
-        if _by_planes(lanes, conv, conv.out_spatial):
+        if _by_planes(p.kernels.lanes, conv, conv.out_spatial):
             source, weights, bias = p.slot(), p.slot(), p.slot() if b is not None else 0
             p.program.planes_forward(conv.descriptor, source, weights, bias, p.slot())
             return
-        layout, x_layout = _layouts(lanes, conv, conv.k, True)
-        if layout == x_layout == CHANNELS:
-            x_layout, layout = pass_from_plain(lanes, conv.c, conv.k, conv.groups, conv.out_spatial[-1])
+        layout, x_layout = _layouts(p.kernels, conv, FORWARD)
         source = p.read(conv.x_shape, x_layout)
         weights = _packed(p, conv, layout, x_layout, False, b)
         y = p.tensor(conv.y_shape, layout)
@@ -132,15 +136,11 @@ def _backward_data(conv, dy, w, b):
     """dx (N, C, *in) of a convolution, with a bias (C,) added if there is one."""
 
     def lay_out(p):
-        lanes = p.kernels.lanes
-        if _by_planes(lanes, conv, conv.in_spatial):
+        if _by_planes(p.kernels.lanes, conv, conv.in_spatial):
             source, weights, bias = p.slot(), p.slot(), p.slot() if b is not None else 0
             p.program.planes_backward_data(conv.descriptor, source, weights, bias, p.slot())
             return
-        layout, x_layout = _layouts(lanes, conv, conv.c, False)
-        if layout == CHANNELS:
-            columns = -(-conv.in_spatial[-1] // conv.stride[-1])        # that are neighbours
-            layout, x_layout = pass_from_plain(lanes, conv.k, conv.c, conv.groups, columns)
+        layout, x_layout = _layouts(p.kernels, conv, BACKWARD_DATA)
         source = p.read(conv.y_shape, layout)
         weights = _packed(p, conv, layout, x_layout, True, b)
         dx = p.tensor(conv.x_shape, x_layout)
@@ -169,7 +169,7 @@ def _backward_weights(conv, dy, x, with_bias):
             gradient, source, dw = p.slot(), p.slot(), p.slot()
             p.program.planes_backward_weights(conv.descriptor, gradient, source, dw, p.slot() if with_bias else 0)
             return
-        layout, x_layout = _layouts(p.kernels.lanes, conv, conv.k, True)
+        layout, x_layout = _layouts(p.kernels, conv, BACKWARD_WEIGHTS)
         gradient, source = p.read(conv.y_shape, layout, gradient=True), p.read(conv.x_shape, x_layout)
         partial = p.memory(p.kernels.conv_partial_size(conv.descriptor, layout, x_layout))
         dw, db = p.tensor(conv.w_shape), p.memory(conv.k) if with_bias else 0

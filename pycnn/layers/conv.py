@@ -99,13 +99,13 @@ class Conv(Layer):
         pairs = self.filters * (shape[0] // self.groups) if self.connections is None else int(self.connections.sum())
         return positions * (pairs * taps + self.filters * self.has_bias)
 
-    def geometry(self, b, shape):
+    def descriptor(self, batch, shape, second=False):
         """The convolution as kernels know it: (n, c, k, groups, window, winograd)."""
         kernel, stride, padding, dilation = self._axes(shape)
         w = window(shape[1:], conv_output_shape(shape[1:], kernel, stride, padding, dilation), kernel, stride, dilation,
                    [before for before, _ in padding])
-        winograd = not b.second and config.get_winograd()       # second derivatives may not round below zero
-        return (b.batch, shape[0], self.filters, self.groups, w, winograd)
+        winograd = not second and config.get_winograd()     # second derivatives may not round below zero
+        return (batch, shape[0], self.filters, self.groups, w, winograd)
 
     def of_maps(self, kind, learns):
         if self.connections is None or kind == "bias":
@@ -159,7 +159,7 @@ class Conv(Layer):
 
     def table(self, b, s):
         """The connections as kernels know them: (n, c, k, pairs, window, flags of what learns)."""
-        n, c, k, _, w, _ = self.geometry(b, s.inputs[0].shape)
+        n, c, k, _, w, _ = self.descriptor(b.batch, s.inputs[0].shape, b.second)
         return (n, c, k, np.argwhere(self.connections).tolist(), w, b.learning_entries(self, "weight", "bias"))
 
     def forward_connected(self, b, s):
@@ -184,7 +184,7 @@ class Conv(Layer):
             dense_forward(b, s)
             return
         x_layout, layout = self.input_layout(b, s), self.output_layout(b, s)
-        s.conv = conv = self.geometry(b, s.inputs[0].shape)
+        s.conv = conv = self.descriptor(b.batch, s.inputs[0].shape, b.second)
         x = b.value(s.inputs[0], x_layout)
         packed = b.buffer(b.kernels.conv_packed_size(conv, layout, x_layout, False))
         b.prepare("conv_pack", conv, layout, x_layout, False, *b.linear_parameters(s), packed)

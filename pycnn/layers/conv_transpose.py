@@ -103,13 +103,13 @@ class ConvTranspose(Layer):
     def layout(self, b, s):
         return b.spatial_layout
 
-    def adjoint(self, b, s):
+    def descriptor(self, batch, shape, second=False):
         """The convolution from the output to the input, as kernels know it: (n, c, k, groups, window, winograd)."""
-        shape, spatial = s.inputs[0].shape, s.output.shape[1:]
+        spatial = self.output_shape(shape)[1:]
         kernel, stride, dilation = self._axes(shape)
         padding = transposed_padding(self.padding, shape[1:], kernel, stride, dilation, self.output_padding)
         w = window(spatial, shape[1:], kernel, stride, dilation, [before for before, _ in padding])
-        return (b.batch, self.filters, shape[0], self.groups, w, not b.second and config.get_winograd())
+        return (batch, self.filters, shape[0], self.groups, w, not second and config.get_winograd())
 
     def _packed(self, b, s, backward, weight, bias):
         packed = b.buffer(b.kernels.conv_packed_size(s.conv, s.layout, s.layout, backward))
@@ -117,7 +117,7 @@ class ConvTranspose(Layer):
         return packed
 
     def forward(self, b, s):
-        s.conv = self.adjoint(b, s)
+        s.conv = self.descriptor(b.batch, s.inputs[0].shape, b.second)
         packed = self._packed(b, s, True, b.parameter(self, "weight"), b.parameter(self, "bias"))
         b.call("conv_backward_data", s.conv, s.layout, s.layout, s.activation, IDENTITY, b.value(s.inputs[0], s.layout),
                packed, None, b.new_value(s.output, s.layout), s.added and b.value(s.added, s.layout))
