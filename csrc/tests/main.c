@@ -10,6 +10,7 @@ void test_elementwise(void);
 void test_conv(void);
 void test_dense(void);
 void test_pool(void);
+void test_batch_norm(void);
 void test_connected(void);
 void test_losses(void);
 void test_optimizers(void);
@@ -25,6 +26,7 @@ int main(void)
             test_conv();
             test_dense();
             test_pool();
+            test_batch_norm();
             test_connected();
             test_losses();
             test_optimizers();

@@ -155,19 +155,34 @@ static void *packed_weights(const example *e, pycnn_layout layout, pycnn_layout 
     return packed;
 }
 
+/* NULL, or a tensor like `sums` that is to be added to them, as it is here. */
+static const void *draw_added(double *sums, double *bound, pycnn_layout layout, int64_t n, int64_t c, int64_t positions)
+{
+    const int64_t size = n * c * positions;
+    if (draw_int(0, 1)) return NULL;
+    double *others = numbers(size, -1, 1);
+    for (int64_t i = 0; i < size; i++) {
+        sums[i] += others[i];
+        bound[i] += 2 * epsilon() * (fabs(others[i]) + fabs(sums[i]));
+    }
+    return tensor_of(others, layout, n, c, positions, 1);
+}
+
 static void test_forward(const example *e, pycnn_layout layout, pycnn_layout x_layout)
 {
     const pycnn_conv *c = &e->conv;
     const int64_t size = c->n * c->k * e->out;
     const double *bias = draw_int(0, 1) ? e->bias : NULL;
     const pycnn_activation f = draw_activation();
-    double *bound = copied(e->y_bound, size), *want = activated(e->y, bound, bias, f, size, c->k, e->out);
+    double *bound = copied(e->y_bound, size), *sums = copied(e->y, size);
+    const void *added = draw_added(sums, bound, layout, c->n, c->k, e->out);
+    double *want = activated(sums, bound, bias, f, size, c->k, e->out);
     const void *x = tensor_of(e->x, x_layout, c->n, c->c, e->in, 0);
     const void *packed = packed_weights(e, layout, x_layout, 0, bias);
     void *y = buffer(tensor_size(layout, c->n, c->k, e->out));
-    RUN(conv_forward, c, layout, x_layout, f, NULL, x, packed, NULL, y, NULL);
+    RUN(conv_forward, c, layout, x_layout, f, NULL, x, packed, added, y, NULL);
     compare("y", read_tensor(y, layout, c->n, c->k, e->out, 0), want, bound, size);
-    if (c->window.out[0] != 1) return;
+    if (c->window.out[0] != 1 || added) return;
 
     /* The same under a maximum. */
     const int64_t ones[3] = {1, 1, 1}, none[3] = {0, 0, 0};
@@ -215,13 +230,14 @@ static void test_backward_data(const example *e, pycnn_layout layout, pycnn_layo
     const pycnn_activation identity = {PYCNN_IDENTITY, 0};
 
     double *values = numbers(size, -0.9, 0.9), *want = copied(e->dx, size), *bound = copied(e->dx_bound, size);
+    const void *added = draw_added(want, bound, x_layout, c->n, c->c, e->in);
     for (int64_t i = 0; i < size; i++) {
         const double slope = activation_slope(f, values[i]);
+        bound[i] = fmax(1, fabs(slope)) * bound[i] + 8 * epsilon() * fabs(want[i]);
         want[i] *= slope;
-        bound[i] = fmax(1, fabs(slope)) * bound[i] + 8 * epsilon() * fabs(e->dx[i]);
     }
     RUN(conv_backward_data, c, layout, x_layout, identity, f, dy, packed_weights(e, layout, x_layout, 1, NULL),
-        tensor_of(values, x_layout, c->n, c->c, e->in, 0), NULL, dx);
+        tensor_of(values, x_layout, c->n, c->c, e->in, 0), added, dx);
     compare("dx", read_tensor(dx, x_layout, c->n, c->c, e->in, 1), want, bound, size);
 
     /* As the forward pass of a transposed convolution. */
