@@ -43,6 +43,8 @@ INLINE task_rows rows_of_task(const plane_pool_args *p, int64_t task)
     return (task_rows){plane * p->rows, min64(p->planes_per_task, p->planes - plane) * p->rows};
 }
 
+INLINE int64_t plane_tasks(const plane_pool_args *p) { return ceil_div(p->planes, p->planes_per_task) * p->bands; }
+
 /* ---- columns ----------------------------------------------------------------------------------------------------- */
 
 #define EVERY_SECOND(l, first) 2 * (l) + (first)
@@ -182,12 +184,13 @@ static void max_row_of_any_shape(const pycnn_window *w, const row_entry *r, cons
 
 /* `rows` of a task; `from` begins with row `low` of all planes, and y and positions with the first of the rows. */
 INLINE void max_rows(const pycnn_window *w, const int64_t side, const row_entry *entries, const max_source *from,
-                     int64_t low, task_rows rows, real *y, int64_t *positions)
+                     int64_t low, task_rows rows, const fetch_list *next, real *y, int64_t *positions)
 {
     const int64_t height = w->out[0] * w->out[1], width = w->out[2], plane_rows = w->in[0] * w->in[1];
     const int64_t room = round_up(width, V) * w->stride[2] + (w->kernel[2] - 1) * w->dilation[2] + 1;
     int64_t row = rows.first % height, source = rows.first / height * plane_rows - low;
     for (int64_t i = 0; i < rows.count; i++, y += width, positions += width) {
+        fetch_part(next, i, rows.count);
         const row_entry *r = &entries[row];
         const int64_t last_row = source + r->row + (r->depth - 1) * w->dilation[0] * w->in[1] + (r->height - 1) * w->dilation[1];
         const int roomy = last_row * from->pitch + room <= from->size;
@@ -218,6 +221,16 @@ static task_rows rows_of_source(const pycnn_window *w, const row_entry *entries,
         if (++row == height) row = 0, plane += plane_rows;
     }
     return (task_rows){first, end - first};
+}
+
+/* What the rows of a task read; nothing behind the last task. */
+static fetch_list source_of_task(const plane_pool_args *p, const row_entry *entries, int64_t task)
+{
+    const pycnn_window *w = &p->window;
+    if (task >= plane_tasks(p)) return (fetch_list){0};
+    const task_rows rows = rows_of_source(w, entries, rows_of_task(p, task));
+    const int64_t row = w->in[2] * (int64_t)sizeof(real);
+    return (fetch_list){(const char *)*p->from_slot + rows.first * row, rows.count * row};
 }
 
 /* Reals of a row of x with what its windows cover before and behind it. */
@@ -266,15 +279,16 @@ static void run_max_planes(const void *args, int64_t begin, int64_t end, void *s
         for (int64_t i = 0; i < p->source_rows * pitch + ROW_SLACK; i++) copy[i] = -(real)INFINITY;
     for (int64_t task = begin; task < end; task++) {
         const task_rows rows = rows_of_task(p, task), source = rows_of_source(w, entries, rows);
+        const fetch_list next = source_of_task(p, entries, task + 1);
         const real *x = (const real *)*p->from_slot + source.first * in;
         max_source from = {x, in, (p->planes * w->in[0] * w->in[1] - source.first) * in, first};
         if (copies) {
             copy_padded(w, x, source.count, pitch, copy);
             from.x = copy, from.pitch = pitch, from.size = p->source_rows * pitch + ROW_SLACK;
         }
-        if (side == 2) max_rows(w, 2, entries, &from, source.first, rows, y, positions);
-        else if (side == 3) max_rows(w, 3, entries, &from, source.first, rows, y, positions);
-        else max_rows(w, 0, entries, &from, source.first, rows, y, positions);
+        if (side == 2) max_rows(w, 2, entries, &from, source.first, rows, &next, y, positions);
+        else if (side == 3) max_rows(w, 3, entries, &from, source.first, rows, &next, y, positions);
+        else max_rows(w, 0, entries, &from, source.first, rows, &next, y, positions);
         put_out(p->streamed, (real *)*p->to_slot + rows.first * width, y, rows.count * width * (int64_t)sizeof(real));
         put_out(p->streamed, *p->positions_slot + rows.first * width, positions,
                 rows.count * width * (int64_t)sizeof(int64_t));
@@ -391,10 +405,12 @@ INLINE void gather_row(const int64_t stride, const int64_t shifts, int64_t rows,
 
 /* A plane of dx; `from` and dy are rows with room around them. */
 static void gather_plane(const pycnn_window *w, const reaching_columns *c, const row_entry *reaching, const lane_int *from,
-                         const real *dy, real *dx)
+                         const real *dy, const fetch_list next[2], real *dx)
 {
     const int64_t in = w->in[2], shifts = c->shifts, pitch = c->pitch, at = c->before + c->low;
     for (int64_t i = 0; i < w->in[0] * w->in[1]; i++) {
+        fetch_part(&next[0], i, w->in[1]);
+        fetch_part(&next[1], i, w->in[1]);
         const row_entry *r = &reaching[i];
         const lane_int *p = from + r->row * pitch + at, position = (lane_int)(i * in);
         const real *g = dy + r->row * pitch + at;
@@ -453,12 +469,16 @@ static void run_gather(const void *args, int64_t begin, int64_t end, void *scrat
     for (int64_t i = 0; i < height * c.pitch; i++) from[i] = -1, near_dy[i] = 0;
     for (int64_t plane = begin; plane < end; plane++) {
         const int64_t *positions = *s->positions_slot + plane * out_size;
+        const real *dy = (const real *)*s->dy_slot + plane * out_size;
         if (any_astray(w, entries, height, first, reach, positions)) {
             report_astray(s);
             continue;
         }
-        copy_positions(w, &c, height, positions, (const real *)*s->dy_slot + plane * out_size, from, near_dy);
-        gather_plane(w, &c, reaching, from, near_dy, dx);
+        copy_positions(w, &c, height, positions, dy, from, near_dy);
+        const int64_t more = plane + 1 < s->planes ? out_size : 0;
+        const fetch_list next[2] = {{(const char *)(positions + more), more * (int64_t)sizeof *positions},
+                                    {(const char *)(dy + more), more * (int64_t)sizeof *dy}};
+        gather_plane(w, &c, reaching, from, near_dy, next, dx);
         put_out(s->streamed, (real *)*s->dx_slot + plane * in_size, dx, in_size * (int64_t)sizeof(real));
     }
     if (s->streamed) stream_fence();
@@ -563,9 +583,11 @@ static void run_avg_planes(const void *args, int64_t begin, int64_t end, void *s
     list_scales(p, scales);
     for (int64_t task = begin; task < end; task++) {
         const task_rows rows = rows_of_task(p, task);
+        const fetch_list next = source_of_task(p, entries, task + 1);
         const real *x = (const real *)*p->from_slot + rows.first / height * plane_size;
         int64_t row = rows.first % height;
         for (int64_t i = 0; i < rows.count; i++) {
+            fetch_part(&next, i, rows.count);
             const row_entry *r = &entries[row];
             real *at = sum + w->before[2];
             if (r->depth == 1 && r->height == 2) add_rows(x + r->row * in, 1, 0, 2, in, inside, at);
@@ -636,8 +658,11 @@ static void run_avg_planes_backward(const void *args, int64_t begin, int64_t end
     for (int64_t task = begin; task < end; task++) {
         const task_rows rows = rows_of_task(p, task);
         const real *dy = (const real *)*p->from_slot + rows.first / height * out_height * width;
+        const int64_t more = task + 1 < plane_tasks(p) ? rows.count * out_height / height : 0;     /* rows of dy */
+        const fetch_list next = {(const char *)(dy + more * width), more * width * (int64_t)sizeof(real)};
         int64_t row = rows.first % height;
         for (int64_t i = 0; i < rows.count; i++) {
+            fetch_part(&next, i, rows.count);
             const row_entry *r = &entries[row];
             const real *from = dy + r->row * width;
             if (r->depth == 1 && r->height == 1)
@@ -674,7 +699,7 @@ static int prepare_plane_pool(pycnn_step *step, pycnn_run_tasks *run, plane_pool
     p.source_rows = p.bands > 1 ? (w->in[0] == 1 ? min64(in_rows, reached) : in_rows) : p.planes_per_task * in_rows;
     const int64_t made = round_up(most * width + ROW_SLACK, LINE) * made_bytes;
     const int64_t source = (p.source_rows * source_columns + ROW_SLACK) * (int64_t)sizeof(real);
-    return PREPARE(step, run, ceil_div(planes, p.planes_per_task) * p.bands, (size_t)(made + source + bytes), p);
+    return PREPARE(step, run, plane_tasks(&p), (size_t)(made + source + bytes), p);
 }
 
 /* Reals of scratch for a row, in bytes. */

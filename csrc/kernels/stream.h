@@ -27,6 +27,17 @@ INLINE void vput_upto(const int streamed, real *p, vec a, int64_t n)
     else vstore_first(p, a, n);
 }
 
+/* What a task will read, asked for while the one before it computes: the processor's own prefetching ends with every page,
+   and a kernel that does more than to copy would wait there. */
+typedef struct { const char *begin; int64_t bytes; } fetch_list;
+
+/* Asks for the i-th of `parts` parts. */
+INLINE void fetch_part(const fetch_list *f, int64_t i, int64_t parts)
+{
+    const int64_t end = part_begin(f->bytes, parts, i + 1);
+    for (int64_t b = part_begin(f->bytes, parts, i); b < end; b += 64) __builtin_prefetch(f->begin + b);
+}
+
 /* to[i] = from[i] for i < n, past the caches. */
 static void stream_reals(real *to, const real *from, int64_t n)
 {
