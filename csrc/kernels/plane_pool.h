@@ -280,15 +280,20 @@ static void run_max_planes(const void *args, int64_t begin, int64_t end, void *s
     for (int64_t task = begin; task < end; task++) {
         const task_rows rows = rows_of_task(p, task), source = rows_of_source(w, entries, rows);
         const fetch_list next = source_of_task(p, entries, task + 1);
-        const real *x = (const real *)*p->from_slot + source.first * in;
+        const real *all = *p->from_slot, *x = all + source.first * in;
         max_source from = {x, in, (p->planes * w->in[0] * w->in[1] - source.first) * in, first};
         if (copies) {
-            copy_padded(w, x, source.count, pitch, copy);
+            if (task == begin) copy_padded(w, x, source.count, pitch, copy);
             from.x = copy, from.pitch = pitch, from.size = p->source_rows * pitch + ROW_SLACK;
         }
         if (side == 2) max_rows(w, 2, entries, &from, source.first, rows, &next, y, positions);
         else if (side == 3) max_rows(w, 3, entries, &from, source.first, rows, &next, y, positions);
         else max_rows(w, 0, entries, &from, source.first, rows, &next, y, positions);
+        /* The next copy is stored before what is made goes out: behind streamed stores it would be late. */
+        if (copies && task + 1 < end) {
+            const task_rows after = rows_of_source(w, entries, rows_of_task(p, task + 1));
+            copy_padded(w, all + after.first * in, after.count, pitch, copy);
+        }
         put_out(p->streamed, (real *)*p->to_slot + rows.first * width, y, rows.count * width * (int64_t)sizeof(real));
         put_out(p->streamed, *p->positions_slot + rows.first * width, positions,
                 rows.count * width * (int64_t)sizeof(int64_t));
