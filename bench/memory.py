@@ -23,7 +23,7 @@ from .layers import POOL_LAYERS
 from .timing import geometric_mean, interleaved, threads_set
 
 FLOAT = 4
-PLAN_INDEX, FUNCTIONAL_INDEX = 4, 8     # bytes of an index of max pooling: a tap's number in a plan, a position outside
+PLAN_INDEX, FUNCTIONAL_INDEX = 4, 8     # bytes of an index of max pooling: a a number as wide as a real in a plan, a position outside
 RELU = (K.ACTIVATIONS.index("relu"), 0.0)
 ADAM_SIZE = 10_000_000
 

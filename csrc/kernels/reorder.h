@@ -112,6 +112,7 @@ static void run_reorder(const void *args, int64_t begin, int64_t end, void *scra
 static int prepare_reorder(pycnn_step *step, reorder_args r)
 {
     r.streamed = is_far(2 * r.n * r.c * r.s);
+    if (r.to_lanes && r.layout != PYCNN_PLAIN) r.streamed = is_streamable(r.y, 2 * r.n * r.c * r.s);
     const size_t scratch = r.streamed ? PIECE_COLUMNS * V * sizeof(real) : 0;
     return PREPARE(step, run_reorder, reorder_tasks(r.layout, r.n, r.c, r.s), scratch, r);
 }
