@@ -1,11 +1,11 @@
 /* Between layouts, and between a caller's arrays and the arena: rows of samples or channels become lanes.
  *
- * PLAIN -> SAMPLES turns V samples of C S reals, PLAIN -> CHANNELS V channels of S reals, into vectors. Lanes beyond the
- * last sample repeat it, so that no arithmetic meets numbers that a sample could not hold, or are zero in a gradient;
- * lanes beyond the last channel are zero.
+ * PLAIN -> SAMPLES turns V samples of C S reals, PLAIN -> CHANNELS V channels of S reals, into vectors. Lanes beyond
+ * the last sample repeat it, so that no arithmetic meets numbers that a sample could not hold, or are zero in a
+ * gradient; lanes beyond the last channel are zero.
  *
- * Bound by memory; what is large is streamed. Rows of lanes are whole lines; those of a plain array begin anywhere, so
- * pieces of V of them are gathered in scratch, and go out from there row by row. */
+ * Bound by memory; what is large is streamed. Rows of lanes are whole lines; those of a plain array begin anywhere,
+ * so pieces of V of them are gathered in scratch, and go out from there row by row. */
 typedef struct {
     pycnn_layout layout;            /* that of the side which is not PLAIN */
     int to_lanes, gradient, streamed;
