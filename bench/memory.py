@@ -20,7 +20,7 @@ from .layers import POOL_LAYERS
 from .timing import better, interleaved, threads_set
 
 FLOAT = 4
-PLAN_INDEX, FUNCTIONAL_INDEX = 4, 8     # bytes of an index of max pooling: a tap's number in a plan, a position outside
+PLAN_INDEX, FUNCTIONAL_INDEX = 4, 8     # bytes of an index of max pooling: a tap's number in a plan, else a position
 RELU = (K.ACTIVATIONS.index("relu"), 0.0)
 ADAM_SIZE = 10_000_000
 
@@ -62,7 +62,7 @@ def layout_of(shape, lanes):
     return (K.CHANNELS, n * (c // lanes)) if c % lanes == 0 else (K.SAMPLES, -(-n // lanes) * c)
 
 
-# ---- cases ------------------------------------------------------------------------------------------------------------
+# ---- cases ----------------------------------------------------------------------------------------------------------
 
 
 def pooling(names):
@@ -99,7 +99,8 @@ def pooling_plan(layer, y_shape):
     forward, backward = Plan(), Plan()
     _, planes = layout_of(layer.x_shape, forward.kernels.lanes)
     rank = len(layer.x_shape) - 2
-    window = shapes.window(layer.x_shape[2:], y_shape[2:], *((v,) * rank for v in (layer.kernel, layer.stride, 1, layer.padding)))
+    parameters = ((v,) * rank for v in (layer.kernel, layer.stride, 1, layer.padding))
+    window = shapes.window(layer.x_shape[2:], y_shape[2:], *parameters)
     after = (0,) * (3 - rank) + (layer.padding,) * rank
     x, y = (planes * prod(s[2:]) * forward.kernels.lanes for s in (layer.x_shape, y_shape))
     source, dx, dy, target, taps = (forward.memory(size) for size in (x, x, y, y, y))
@@ -156,8 +157,8 @@ def relu(names):
         one, two = FLOAT * n, 2 * FLOAT * n
         yield Case(f"{name} forward", dict.fromkeys(("plan", "functional"), (one, one)), {"plan": forward, **calls},
                    operations=n)
-        yield Case(f"{name} backward", dict.fromkeys(("plan", "functional"), (two, one)), {"plan": backward, **gradients},
-                   operations=n)
+        yield Case(f"{name} backward", dict.fromkeys(("plan", "functional"), (two, one)),
+                   {"plan": backward, **gradients}, operations=n)
 
 
 def optimizers(names):
@@ -172,8 +173,8 @@ def optimizers(names):
         if "torch" in names:
             for way in ("foreach", "fused"):
                 calls[f"torch {way}"] = torch_optimizer(name, n, way)
-        yield Case(f"{name}_10M", {"plan": ((2 + states) * FLOAT * n, (1 + states) * FLOAT * n)}, calls, True,
-                   work * n, [numbers])
+        traffic = {"plan": ((2 + states) * FLOAT * n, (1 + states) * FLOAT * n)}
+        yield Case(f"{name}_10M", traffic, calls, True, work * n, [numbers])
 
 
 def torch_optimizer(name, n, way):
@@ -187,7 +188,7 @@ def torch_optimizer(name, n, way):
 
 
 def reorders(names):
-    """Between PLAIN and the layouts whose lanes are channels or samples. Beside them, PyTorch's NCHW <-> channels_last."""
+    """Between PLAIN and the layouts whose lanes are channels or samples; beside them PyTorch's channels_last."""
     for layout, name in ((K.CHANNELS, "channels"), (K.SAMPLES, "samples")):
         for shape in ((64, 64, 56, 56), (64, 6, 28, 28), (64, 256, 7, 7)):
             n, c, *spatial = shape
@@ -214,7 +215,7 @@ def reorders(names):
 CASES = [pooling, relu, optimizers, reorders]
 
 
-# ---- the table --------------------------------------------------------------------------------------------------------
+# ---- the table ------------------------------------------------------------------------------------------------------
 
 
 def main(arguments, names, threads):
@@ -263,8 +264,8 @@ def row_of(case, who, times, alone, threads):
 
 
 def text_of(r):
-    text = (f"{r['kernel']:26s} {r['contender']:10s} {r['bytes'] / 1e6:6.1f} {r['seconds'] * 1e6:7.0f} {r['gbytes']:6.1f} "
-            f"{r['bandwidth']:6.1f} {r['share']:4.0%}")
+    text = (f"{r['kernel']:26s} {r['contender']:10s} {r['bytes'] / 1e6:6.1f} {r['seconds'] * 1e6:7.0f} "
+            f"{r['gbytes']:6.1f} {r['bandwidth']:6.1f} {r['share']:4.0%}")
     if r["best_peer"]:
         text += f" {r['best_peer']:>20s} {r['peer_seconds'] * 1e6:7.0f} {r['ratio']:6.2f}"
     return text

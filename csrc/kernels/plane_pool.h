@@ -3,11 +3,12 @@
  *     max     y[o] = max over k of x[o stride - before + k dilation],   dx[position[o]] += dy[o]
  *     average y[o] = sum over k of x[o stride - before + k] / divisor[o],   dx[i] = sum over o of dy[o] / divisor[o]
  *
- * Forward, a vector is V outputs of a row; with stride 2 its taps are the even or the odd columns of two vectors. Where
- * windows hang over the ends of rows, a copy of the rows has -infinity there, which beats nothing. An average adds up rows
- * first, then columns, in a row with zeros around it. Backward, V positions of dx, or 2 V with stride 2, ask each output
- * whose window reaches them whether it came from them; with other strides or dilation dy is scattered into a band of dx.
- * An average's gradient is added up over the rows of dy that reach a row of dx, then spread along it.
+ * Forward, a vector is V outputs of a row; with stride 2 its taps are the even or the odd columns of two vectors.
+ * Where windows hang over the ends of rows, a copy of the rows has -infinity there, which beats nothing. An average
+ * adds up rows first, then columns, in a row with zeros around it. Backward, V positions of dx, or 2 V with stride
+ * 2, ask each output whose window reaches them whether it came from them; with other strides or dilation dy is
+ * scattered into a band of dx. An average's gradient is added up over the rows of dy that reach a row of dx, then
+ * spread along it.
  *
  * What a task makes is contiguous: it is gathered in scratch, and copied or streamed out. Bound by memory. */
 
@@ -43,6 +44,8 @@ INLINE task_rows rows_of_task(const plane_pool_args *p, int64_t task)
     return (task_rows){plane * p->rows, min64(p->planes_per_task, p->planes - plane) * p->rows};
 }
 
+INLINE int64_t plane_tasks(const plane_pool_args *p) { return ceil_div(p->planes, p->planes_per_task) * p->bands; }
+
 /* ---- columns ----------------------------------------------------------------------------------------------------- */
 
 #define EVERY_SECOND(l, first) 2 * (l) + (first)
@@ -54,12 +57,14 @@ INLINE vec vload_second(const real *p, int odd, int64_t n, const int roomy)
 {
     const vec a = roomy ? vload(p) : vload_first(p, min64(n, V));
     const vec b = roomy ? vload(p + V) : vload_first(p + V, min64(max64(0, n - V), V));
-    return odd ? __builtin_shufflevector(a, b, LANES(EVERY_SECOND, 1)) : __builtin_shufflevector(a, b, LANES(EVERY_SECOND, 0));
+    return odd ? __builtin_shufflevector(a, b, LANES(EVERY_SECOND, 1))
+        : __builtin_shufflevector(a, b, LANES(EVERY_SECOND, 0));
 }
 
-/* The columns k, k + stride, ... of V windows that begin at p and are `reach` columns long; of n windows, if there is no
-   room to read on. */
-INLINE vec vload_taps(const real *p, const int64_t k, const int64_t reach, const int64_t stride, int64_t n, const int roomy)
+/* The columns k, k + stride, ... of V windows that begin at p and are `reach` columns long; of n windows, if there
+   is no room to read on. */
+INLINE vec vload_taps(const real *p, const int64_t k, const int64_t reach, const int64_t stride, int64_t n,
+                      const int roomy)
 {
     if (stride == 1) return roomy ? vload(p + k) : vload_first(p + k, n);
     if (stride == 2) {
@@ -73,8 +78,8 @@ INLINE vec vload_taps(const real *p, const int64_t k, const int64_t reach, const
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
 
-/* A row of outputs: its tap rows inside the input, and which row of the plane is the first; or a row of inputs: the rows of
-   outputs that reach it, and the first of them. `scale` is 1 / the divisor of its rows. */
+/* A row of outputs: its tap rows inside the input, and which row of the plane is the first; or a row of inputs: the
+   rows of outputs that reach it, and the first of them. `scale` is 1 / the divisor of its rows. */
 typedef struct { int64_t depth, height, row; real scale; } row_entry;
 
 static void list_rows(const pycnn_window *w, const pool_average *average, row_entry *r)
@@ -116,8 +121,8 @@ typedef struct {
     const lane_int *first;      /* for each column of outputs, how far its first tap inside is from its first tap */
 } max_source;
 
-/* n <= V outputs, the first with its window at x, whose position in the plane is `corner`. With constant `side` windows are
-   flat squares without dilation, and it and a constant stride make straight-line code of them. */
+/* n <= V outputs, the first with its window at x, whose position in the plane is `corner`. With constant `side`
+   windows are flat squares without dilation, and it and a constant stride make straight-line code of them. */
 INLINE void max_columns(const pycnn_window *w, const int64_t depth, const int64_t height, const int64_t width,
                         const int64_t dilation, const int64_t stride, const int64_t side, int64_t pitch, const real *x,
                         int64_t corner, const lane_int *first, int64_t n, const int roomy, real *y, int64_t *positions)
@@ -171,7 +176,8 @@ INLINE void max_row(const pycnn_window *w, const int64_t depth, const int64_t he
                     from->first + o, n - o, 0, y + o, positions + o);
 }
 
-static void max_row_of_any_shape(const pycnn_window *w, const row_entry *r, const max_source *from, int roomy, const real *x,
+static void max_row_of_any_shape(const pycnn_window *w, const row_entry *r, const max_source *from, int roomy,
+                                 const real *x,
                                  int64_t corner, real *y, int64_t *positions)
 {
     const int64_t stride = w->stride[2], width = w->kernel[2], dilation = w->dilation[2], d = r->depth, h = r->height;
@@ -182,14 +188,16 @@ static void max_row_of_any_shape(const pycnn_window *w, const row_entry *r, cons
 
 /* `rows` of a task; `from` begins with row `low` of all planes, and y and positions with the first of the rows. */
 INLINE void max_rows(const pycnn_window *w, const int64_t side, const row_entry *entries, const max_source *from,
-                     int64_t low, task_rows rows, real *y, int64_t *positions)
+                     int64_t low, task_rows rows, const fetch_list *next, real *y, int64_t *positions)
 {
     const int64_t height = w->out[0] * w->out[1], width = w->out[2], plane_rows = w->in[0] * w->in[1];
     const int64_t room = round_up(width, V) * w->stride[2] + (w->kernel[2] - 1) * w->dilation[2] + 1;
     int64_t row = rows.first % height, source = rows.first / height * plane_rows - low;
     for (int64_t i = 0; i < rows.count; i++, y += width, positions += width) {
+        fetch_part(next, i, rows.count);
         const row_entry *r = &entries[row];
-        const int64_t last_row = source + r->row + (r->depth - 1) * w->dilation[0] * w->in[1] + (r->height - 1) * w->dilation[1];
+        const int64_t last_row = source + r->row + (r->depth - 1) * w->dilation[0] * w->in[1]
+            + (r->height - 1) * w->dilation[1];
         const int roomy = last_row * from->pitch + room <= from->size;
         const real *x = from->x + (source + r->row) * from->pitch;
         const int64_t corner = r->row * w->in[2] - w->before[2];
@@ -206,7 +214,8 @@ INLINE int64_t common_side(const pycnn_window *w)
     return flat && w->stride[2] == 2 && w->kernel[1] == w->kernel[2] ? w->kernel[1] : 0;
 }
 
-/* The rows of x, of all planes, that rows of outputs read. (With dilation, the first may read later ones than the second.) */
+/* The rows of x, of all planes, that rows of outputs read. (With dilation, the first may read later ones than the
+   second.) */
 static task_rows rows_of_source(const pycnn_window *w, const row_entry *entries, task_rows rows)
 {
     const int64_t height = w->out[0] * w->out[1], plane_rows = w->in[0] * w->in[1];
@@ -214,10 +223,21 @@ static task_rows rows_of_source(const pycnn_window *w, const row_entry *entries,
     for (int64_t i = 0; i < rows.count; i++) {
         const row_entry *r = &entries[row];
         first = min64(first, plane + r->row);
-        end = max64(end, plane + r->row + (r->depth - 1) * w->dilation[0] * w->in[1] + (r->height - 1) * w->dilation[1] + 1);
+        end = max64(end, plane + r->row + (r->depth - 1) * w->dilation[0] * w->in[1]
+                    + (r->height - 1) * w->dilation[1] + 1);
         if (++row == height) row = 0, plane += plane_rows;
     }
     return (task_rows){first, end - first};
+}
+
+/* What the rows of a task read; nothing behind the last task. */
+static fetch_list source_of_task(const plane_pool_args *p, const row_entry *entries, int64_t task)
+{
+    const pycnn_window *w = &p->window;
+    if (task >= plane_tasks(p)) return (fetch_list){0};
+    const task_rows rows = rows_of_source(w, entries, rows_of_task(p, task));
+    const int64_t row = w->in[2] * (int64_t)sizeof(real);
+    return (fetch_list){(const char *)*p->from_slot + rows.first * row, rows.count * row};
 }
 
 /* Reals of a row of x with what its windows cover before and behind it. */
@@ -250,7 +270,8 @@ static void run_max_planes(const void *args, int64_t begin, int64_t end, void *s
     const plane_pool_args *p = args;
     const pycnn_window *w = &p->window;
     const int64_t height = w->out[0] * w->out[1], width = w->out[2], side = common_side(w), in = w->in[2];
-    const int64_t most = (p->bands > 1 ? ceil_div(p->rows, p->bands) : p->planes_per_task * p->rows) * width + ROW_SLACK;
+    const int64_t most = (p->bands > 1 ? ceil_div(p->rows, p->bands) : p->planes_per_task * p->rows) * width
+        + ROW_SLACK;
     const int64_t pitch = padded_columns(w);
     const int copies = hangs_over(w);
     row_entry *entries = scratch;
@@ -266,15 +287,21 @@ static void run_max_planes(const void *args, int64_t begin, int64_t end, void *s
         for (int64_t i = 0; i < p->source_rows * pitch + ROW_SLACK; i++) copy[i] = -(real)INFINITY;
     for (int64_t task = begin; task < end; task++) {
         const task_rows rows = rows_of_task(p, task), source = rows_of_source(w, entries, rows);
-        const real *x = (const real *)*p->from_slot + source.first * in;
+        const fetch_list next = source_of_task(p, entries, task + 1);
+        const real *all = *p->from_slot, *x = all + source.first * in;
         max_source from = {x, in, (p->planes * w->in[0] * w->in[1] - source.first) * in, first};
         if (copies) {
-            copy_padded(w, x, source.count, pitch, copy);
+            if (task == begin) copy_padded(w, x, source.count, pitch, copy);
             from.x = copy, from.pitch = pitch, from.size = p->source_rows * pitch + ROW_SLACK;
         }
-        if (side == 2) max_rows(w, 2, entries, &from, source.first, rows, y, positions);
-        else if (side == 3) max_rows(w, 3, entries, &from, source.first, rows, y, positions);
-        else max_rows(w, 0, entries, &from, source.first, rows, y, positions);
+        if (side == 2) max_rows(w, 2, entries, &from, source.first, rows, &next, y, positions);
+        else if (side == 3) max_rows(w, 3, entries, &from, source.first, rows, &next, y, positions);
+        else max_rows(w, 0, entries, &from, source.first, rows, &next, y, positions);
+        /* The next copy is stored before what is made goes out: behind streamed stores it would be late. */
+        if (copies && task + 1 < end) {
+            const task_rows after = rows_of_source(w, entries, rows_of_task(p, task + 1));
+            copy_padded(w, all + after.first * in, after.count, pitch, copy);
+        }
         put_out(p->streamed, (real *)*p->to_slot + rows.first * width, y, rows.count * width * (int64_t)sizeof(real));
         put_out(p->streamed, *p->positions_slot + rows.first * width, positions,
                 rows.count * width * (int64_t)sizeof(int64_t));
@@ -298,10 +325,12 @@ typedef struct {
 
 /* The lanes of `astray` where a position of a row of outputs is none of its window's taps become all ones. Tap rows, of
    which there are depth x height, begin at first[o], and reach `reach[o]` columns on. */
-INLINE void check_row(const pycnn_window *w, const int64_t depth, const int64_t height, const lane_int dilation, int64_t begin,
+INLINE void check_row(const pycnn_window *w, const int64_t depth, const int64_t height, const lane_int dilation,
+                      int64_t begin,
                       const lane_int *first, const lane_int *reach, const int64_t *positions, ivec *astray)
 {
-    const lane_int row_step = (lane_int)(w->dilation[1] * w->in[2]), plane_step = (lane_int)(w->dilation[0] * w->in[1] * w->in[2]);
+    const lane_int row_step = (lane_int)(w->dilation[1] * w->in[2]);
+    const lane_int plane_step = (lane_int)(w->dilation[0] * w->in[1] * w->in[2]);
     for (int64_t o = 0; o < w->out[2]; o += V) {
         const int64_t n = min64(V, w->out[2] - o);
         const ivec at = ivload_narrow_first(positions + o, n, begin) - ivload(first + o), last = ivload(reach + o);
@@ -316,7 +345,8 @@ INLINE void check_row(const pycnn_window *w, const int64_t depth, const int64_t 
 }
 
 /* Whether a position in `count` rows of outputs is none of its window's taps. */
-static int any_astray(const pycnn_window *w, const row_entry *r, int64_t count, const lane_int *first, const lane_int *reach,
+static int any_astray(const pycnn_window *w, const row_entry *r, int64_t count, const lane_int *first,
+                      const lane_int *reach,
                       const int64_t *positions)
 {
     ivec astray = ivset1(0);
@@ -371,7 +401,8 @@ INLINE void gather_row(const int64_t stride, const int64_t shifts, int64_t rows,
     static const lane_int lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const vec zero = vset1(0);
     for (int64_t c = 0, o = 0; c < n; c += stride * V, o += V) {
-        const ivec here = ivset1(position + (lane_int)c) + ivload(lanes) * ivset1((lane_int)stride), next = here + ivset1(1);
+        const ivec here = ivset1(position + (lane_int)c) + ivload(lanes) * ivset1((lane_int)stride);
+        const ivec next = here + ivset1(1);
         vec even = zero, odd = zero;
         for (int64_t h = 0; h < rows; h++)
             for (int64_t d = 0; d < shifts; d++) {
@@ -390,11 +421,14 @@ INLINE void gather_row(const int64_t stride, const int64_t shifts, int64_t rows,
 }
 
 /* A plane of dx; `from` and dy are rows with room around them. */
-static void gather_plane(const pycnn_window *w, const reaching_columns *c, const row_entry *reaching, const lane_int *from,
-                         const real *dy, real *dx)
+static void gather_plane(const pycnn_window *w, const reaching_columns *c, const row_entry *reaching,
+                         const lane_int *from,
+                         const real *dy, const fetch_list next[2], real *dx)
 {
     const int64_t in = w->in[2], shifts = c->shifts, pitch = c->pitch, at = c->before + c->low;
     for (int64_t i = 0; i < w->in[0] * w->in[1]; i++) {
+        fetch_part(&next[0], i, w->in[1]);
+        fetch_part(&next[1], i, w->in[1]);
         const row_entry *r = &reaching[i];
         const lane_int *p = from + r->row * pitch + at, position = (lane_int)(i * in);
         const real *g = dy + r->row * pitch + at;
@@ -412,7 +446,8 @@ INLINE void scatter(const real *restrict dy, const int64_t *restrict positions, 
 }
 
 /* where the position lies in a band. */
-INLINE void scatter_band(const real *restrict dy, const int64_t *restrict positions, int64_t n, int64_t first, int64_t size,
+INLINE void scatter_band(const real *restrict dy, const int64_t *restrict positions, int64_t n, int64_t first,
+                         int64_t size,
                          real *restrict dx)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -453,12 +488,16 @@ static void run_gather(const void *args, int64_t begin, int64_t end, void *scrat
     for (int64_t i = 0; i < height * c.pitch; i++) from[i] = -1, near_dy[i] = 0;
     for (int64_t plane = begin; plane < end; plane++) {
         const int64_t *positions = *s->positions_slot + plane * out_size;
+        const real *dy = (const real *)*s->dy_slot + plane * out_size;
         if (any_astray(w, entries, height, first, reach, positions)) {
             report_astray(s);
             continue;
         }
-        copy_positions(w, &c, height, positions, (const real *)*s->dy_slot + plane * out_size, from, near_dy);
-        gather_plane(w, &c, reaching, from, near_dy, dx);
+        copy_positions(w, &c, height, positions, dy, from, near_dy);
+        const int64_t more = plane + 1 < s->planes ? out_size : 0;
+        const fetch_list next[2] = {{(const char *)(positions + more), more * (int64_t)sizeof *positions},
+                                    {(const char *)(dy + more), more * (int64_t)sizeof *dy}};
+        gather_plane(w, &c, reaching, from, near_dy, next, dx);
         put_out(s->streamed, (real *)*s->dx_slot + plane * in_size, dx, in_size * (int64_t)sizeof(real));
     }
     if (s->streamed) stream_fence();
@@ -499,7 +538,8 @@ static void run_scatter(const void *args, int64_t begin, int64_t end, void *scra
         else if (low < high)
             scatter_band(dy + low * s->out_size, positions + low * s->out_size, (high - low) * s->out_size,
                          from * s->in_size, size, band);
-        put_out(s->streamed, (real *)*s->dx_slot + plane * plane_in + from * s->in_size, band, size * (int64_t)sizeof(real));
+        put_out(s->streamed, (real *)*s->dx_slot + plane * plane_in + from * s->in_size, band,
+                size * (int64_t)sizeof(real));
     }
     if (s->streamed) stream_fence();
 }
@@ -522,7 +562,8 @@ INLINE void add_rows(const real *x, const int64_t depth, int64_t plane_step, con
 }
 
 /* y[o] = the sum of the columns of window o, times `scale` and scales[o]; n outputs. */
-INLINE void add_columns(const real *sum, const int64_t width, const int64_t stride, real scale, const real *scales, int64_t n,
+INLINE void add_columns(const real *sum, const int64_t width, const int64_t stride, real scale, const real *scales,
+                        int64_t n,
                         real *y)
 {
     for (int64_t o = 0; o < n; o += V) {
@@ -563,9 +604,11 @@ static void run_avg_planes(const void *args, int64_t begin, int64_t end, void *s
     list_scales(p, scales);
     for (int64_t task = begin; task < end; task++) {
         const task_rows rows = rows_of_task(p, task);
+        const fetch_list next = source_of_task(p, entries, task + 1);
         const real *x = (const real *)*p->from_slot + rows.first / height * plane_size;
         int64_t row = rows.first % height;
         for (int64_t i = 0; i < rows.count; i++) {
+            fetch_part(&next, i, rows.count);
             const row_entry *r = &entries[row];
             real *at = sum + w->before[2];
             if (r->depth == 1 && r->height == 2) add_rows(x + r->row * in, 1, 0, 2, in, inside, at);
@@ -581,8 +624,10 @@ static void run_avg_planes(const void *args, int64_t begin, int64_t end, void *s
 
 /* ---- average, backward ------------------------------------------------------------------------------------------- */
 
-/* sum[o] = the sum of the scaled rows of dy that reach a row of dx; `height` rows one after the other, in each depth. */
-INLINE void add_scaled_rows(const real *dy, const row_entry *out_rows, const real *scales, int64_t width, const int64_t depth,
+/* sum[o] = the sum of the scaled rows of dy that reach a row of dx; `height` rows one after the other, in each depth.
+   */
+INLINE void add_scaled_rows(const real *dy, const row_entry *out_rows, const real *scales, int64_t width,
+                            const int64_t depth,
                             int64_t depth_rows, const int64_t height, real *sum)
 {
     for (int64_t o = 0; o < width; o += V) {
@@ -597,7 +642,8 @@ INLINE void add_scaled_rows(const real *dy, const row_entry *out_rows, const rea
 }
 
 /* row[o stride + k] += sum[o] for all taps k; the row is clear before. */
-INLINE void spread_columns(const real *restrict sum, const int64_t width, const int64_t stride, int64_t n, real *restrict row)
+INLINE void spread_columns(const real *restrict sum, const int64_t width, const int64_t stride, int64_t n,
+                           real *restrict row)
 {
     for (int64_t k = 0; k < width; k++)
         for (int64_t o = 0; o < n; o++) row[o * stride + k] += sum[o];
@@ -636,8 +682,11 @@ static void run_avg_planes_backward(const void *args, int64_t begin, int64_t end
     for (int64_t task = begin; task < end; task++) {
         const task_rows rows = rows_of_task(p, task);
         const real *dy = (const real *)*p->from_slot + rows.first / height * out_height * width;
+        const int64_t more = task + 1 < plane_tasks(p) ? rows.count * out_height / height : 0;     /* rows of dy */
+        const fetch_list next = {(const char *)(dy + more * width), more * width * (int64_t)sizeof(real)};
         int64_t row = rows.first % height;
         for (int64_t i = 0; i < rows.count; i++) {
+            fetch_part(&next, i, rows.count);
             const row_entry *r = &entries[row];
             const real *from = dy + r->row * width;
             if (r->depth == 1 && r->height == 1)
@@ -656,14 +705,15 @@ static void run_avg_planes_backward(const void *args, int64_t begin, int64_t end
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
 
-/* A step whose tasks are runs of rows. It makes `made_bytes` for each element of a row; `bytes` of scratch it needs beside
-   them, and beside `source_columns` of each row of x. */
+/* A step whose tasks are runs of rows. It makes `made_bytes` for each element of a row; `bytes` of scratch it needs
+   beside them, and beside `source_columns` of each row of x. */
 static int prepare_plane_pool(pycnn_step *step, pycnn_run_tasks *run, plane_pool_args p, int64_t planes, int backward,
                               int64_t made_bytes, int64_t source_columns, int64_t bytes)
 {
     const pycnn_window *w = &p.window;
     const int64_t in_rows = w->in[0] * w->in[1], out_rows = w->out[0] * w->out[1];
-    const int64_t in_size = in_rows * w->in[2], out_size = out_rows * w->out[2], width = backward ? w->in[2] : w->out[2];
+    const int64_t in_size = in_rows * w->in[2], out_size = out_rows * w->out[2];
+    const int64_t width = backward ? w->in[2] : w->out[2];
     p.planes = planes;
     p.rows = backward ? in_rows : out_rows;
     p.planes_per_task = max64(1, min64(planes, ELEMENTS_PER_TASK / (in_size + out_size)));
@@ -674,7 +724,7 @@ static int prepare_plane_pool(pycnn_step *step, pycnn_run_tasks *run, plane_pool
     p.source_rows = p.bands > 1 ? (w->in[0] == 1 ? min64(in_rows, reached) : in_rows) : p.planes_per_task * in_rows;
     const int64_t made = round_up(most * width + ROW_SLACK, LINE) * made_bytes;
     const int64_t source = (p.source_rows * source_columns + ROW_SLACK) * (int64_t)sizeof(real);
-    return PREPARE(step, run, ceil_div(planes, p.planes_per_task) * p.bands, (size_t)(made + source + bytes), p);
+    return PREPARE(step, run, plane_tasks(&p), (size_t)(made + source + bytes), p);
 }
 
 /* Reals of scratch for a row, in bytes. */
@@ -688,13 +738,15 @@ INLINE int positions_fit(const pycnn_window *w)
     return sizeof(lane_int) > 4 || w->in[0] * w->in[1] * w->in[2] <= INT32_MAX;
 }
 
-static int max_pool_planes(pycnn_step *step, const pycnn_window *w, int64_t planes, pycnn_slot x_slot, void *const *y_slot,
+static int max_pool_planes(pycnn_step *step, const pycnn_window *w, int64_t planes, pycnn_slot x_slot,
+                           void *const *y_slot,
                            int64_t *const *positions_slot)
 {
     if (!positions_fit(w)) return PYCNN_TOO_LARGE;
     const plane_pool_args p = {.window = *w, .from_slot = x_slot, .to_slot = y_slot, .positions_slot = positions_slot};
     return prepare_plane_pool(step, run_max_planes, p, planes, 0, sizeof(real) + sizeof(int64_t),
-                              hangs_over(w) ? padded_columns(w) : 0, rows_bytes(w->out[0] * w->out[1]) + row_bytes(w->out[2]));
+                              hangs_over(w) ? padded_columns(w) : 0, rows_bytes(w->out[0] * w->out[1])
+                                  + row_bytes(w->out[2]));
 }
 
 static int max_pool_planes_backward(pycnn_step *step, const pycnn_window *w, int64_t planes, pycnn_slot dy_slot,
@@ -711,24 +763,28 @@ static int max_pool_planes_backward(pycnn_step *step, const pycnn_window *w, int
     s.streamed = is_far(planes * (in * s.in_size + w->out[s.axis] * s.out_size * 3));
     const int flat = w->in[0] == 1 && w->out[0] == 1 && w->dilation[1] == 1 && w->dilation[2] == 1;
     if (flat && w->stride[2] <= 2 && s.bands == 1) {
-        const int64_t near = w->out[1] * columns_reaching(w).pitch * 2 + 2 * (w->out[2] + V), made = w->in[1] * w->in[2];
+        const int64_t near = w->out[1] * columns_reaching(w).pitch * 2 + 2 * (w->out[2] + V),
+            made = w->in[1] * w->in[2];
         return PREPARE(step, run_gather, planes, (size_t)(rows_bytes(w->in[1] + w->out[1])
                        + (near + made + ROW_SLACK) * (int64_t)sizeof(real)), s);
     }
     const int64_t band = ceil_div(in, s.bands) * s.in_size * (int64_t)sizeof(real);
     const int64_t columns = 2 * (w->out[2] + V) * (int64_t)sizeof(lane_int);
-    return PREPARE(step, run_scatter, planes * s.bands, (size_t)(rows_bytes(w->out[0] * w->out[1]) + columns + band), s);
+    return PREPARE(step, run_scatter, planes * s.bands, (size_t)(rows_bytes(w->out[0] * w->out[1]) + columns + band),
+                   s);
 }
 
 static int avg_pool_planes(pycnn_step *step, const pycnn_window *w, const int64_t after[3], pycnn_divisor divisor,
                            int64_t planes, pycnn_slot x_slot, void *const *y_slot)
 {
-    const plane_pool_args p = {.window = *w, .average = average_over(after, divisor, 0), .from_slot = x_slot, .to_slot = y_slot};
+    const plane_pool_args p = {.window = *w, .average = average_over(after, divisor, 0), .from_slot = x_slot,
+                               .to_slot = y_slot};
     return prepare_plane_pool(step, run_avg_planes, p, planes, 0, sizeof(real), 0, rows_bytes(w->out[0] * w->out[1])
                               + row_bytes(covered_columns(w)) + row_bytes(w->out[2]));
 }
 
-static int avg_pool_planes_backward(pycnn_step *step, const pycnn_window *w, const int64_t after[3], pycnn_divisor divisor,
+static int avg_pool_planes_backward(pycnn_step *step, const pycnn_window *w, const int64_t after[3],
+                                    pycnn_divisor divisor,
                                     int64_t planes, pycnn_slot dy_slot, void *const *dx_slot)
 {
     const plane_pool_args p = {.window = *w, .average = average_over(after, divisor, 0), .from_slot = dy_slot,

@@ -5,10 +5,10 @@
  *     sum     an average whose divisor is 1
  *
  * Forward, a row of outputs falls into its two edges, where windows hang over the input, and the span between them,
- * where all windows are whole. Backward, a row of dx gathers from the rows of dy whose windows reach it; where windows
- * do not overlap, and in the common case that they do, each dx is written once, else the row is cleared and summed up
- * while it is in the nearest cache. Rows do not depend on each other, so tasks are runs of rows; and an index that names
- * no tap does no harm. Bound by memory; what is large is streamed. */
+ * where all windows are whole. Backward, a row of dx gathers from the rows of dy whose windows reach it; where
+ * windows do not overlap, and in the common case that they do, each dx is written once, else the row is cleared and
+ * summed up while it is in the nearest cache. Rows do not depend on each other, so tasks are runs of rows; and an
+ * index that names no tap does no harm. Bound by memory; what is large is streamed. */
 
 /* Output o of an axis sees input first + k dilation with its taps begin <= k < end. */
 typedef struct { int64_t first, begin, end; } window_taps;
@@ -65,9 +65,10 @@ typedef struct {
     lane_int number, row_number, plane_number;
 } tap_box;
 
-/* The greatest of `taps` vectors and the first that equals it, of numbers[0..taps). False, and neither, if one is NaN. The
-   comparisons do not wait for each other. */
-INLINE int max_of_taps(const int64_t taps, const int indexed, const vec *a, const lane_int *numbers, vec *best, ivec *index)
+/* The greatest of `taps` vectors and the first that equals it, of numbers[0..taps). False, and neither, if one is
+   NaN. The comparisons do not wait for each other. */
+INLINE int max_of_taps(const int64_t taps, const int indexed, const vec *a, const lane_int *numbers, vec *best,
+                       ivec *index)
 {
     vec most = a[0];
     vmask nan = vunordered(a[0], a[taps - 1]);
@@ -109,12 +110,14 @@ INLINE void max_span(const tap_box *t, const int64_t depth, const int64_t height
 }
 
 /* n maxima over height x width taps, both constant. */
-INLINE void max_span_of_few(const tap_box *t, const int64_t height, const int64_t width, const int indexed, const real *x,
+INLINE void max_span_of_few(const tap_box *t, const int64_t height, const int64_t width, const int indexed,
+                            const real *x,
                             int64_t x_step, int64_t n, real *y, lane_int *indices)
 {
     lane_int numbers[height * width];
     for (int64_t kh = 0; kh < height; kh++)
-        for (int64_t kw = 0; kw < width; kw++) numbers[kh * width + kw] = t->number + (lane_int)kh * t->row_number + (lane_int)kw;
+        for (int64_t kw = 0; kw < width; kw++)
+            numbers[kh * width + kw] = t->number + (lane_int)kh * t->row_number + (lane_int)kw;
     for (int64_t o = 0; o < n; o++, x += x_step) {
         vec a[height * width], best;
         ivec index;
@@ -288,7 +291,8 @@ INLINE vec gradient_of_column(const pycnn_window *w, const reaching_row *rows, i
 
 /* The columns stride (o - behind) - before + (0 .. stride-1), where behind = (kernel - 1) / stride, from the outputs
    o - behind, ... o: constants make straight-line code of it. */
-INLINE void gather_columns(const int64_t kernel, const int64_t stride, const reaching_row *rows, int64_t count, int64_t from,
+INLINE void gather_columns(const int64_t kernel, const int64_t stride, const reaching_row *rows, int64_t count,
+                           int64_t from,
                            int64_t to, real *dx)
 {
     const int64_t behind = (kernel - 1) / stride;
@@ -301,14 +305,16 @@ INLINE void gather_columns(const int64_t kernel, const int64_t stride, const rea
                 const ivec index = ivload(rows[h].indices + (o - b) * V);
                 for (int64_t r = 0; r < stride; r++)
                     if (r + b * stride < kernel)
-                        sum[r] += vselect(iveq(index, ivset1(rows[h].number + (lane_int)(r + b * stride))), g, vset1(0));
+                        sum[r] += vselect(iveq(index, ivset1(rows[h].number + (lane_int)(r + b * stride))), g,
+                                          vset1(0));
             }
         for (int64_t r = 0; r < stride; r++) vstore(dx + r * V, sum[r]);
     }
 }
 
 /* A row of dx where windows of maxima overlap. */
-INLINE void gather_row_of_maxima(const pycnn_window *w, const int64_t kernel, const int64_t stride, const reaching_row *rows,
+INLINE void gather_row_of_maxima(const pycnn_window *w, const int64_t kernel, const int64_t stride,
+                                 const reaching_row *rows,
                                  int64_t count, real *dx)
 {
     const int64_t in = w->in[2], before = w->before[2], behind = (kernel - 1) / stride;
@@ -439,7 +445,8 @@ static void run_pool_forward(const void *args, int64_t begin, int64_t end, void 
         if (p->far_rows) fetch_next_rows(p, plane, first);
         const real *x = p->from + plane * w->in[0] * w->in[1] * w->in[2] * V;
         if (p->streamed) {
-            pool_plane(w, average, first, until, x, 0, near_y - first * size, near_indices ? near_indices - first * size : NULL);
+            pool_plane(w, average, first, until, x, 0, near_y - first * size,
+                       near_indices ? near_indices - first * size : NULL);
             stream_bytes(p->to + row * size, near_y, size * (int64_t)sizeof(real));
             if (p->indices) stream_bytes(p->indices + row * size, near_indices, size * (int64_t)sizeof(lane_int));
         } else {
@@ -461,7 +468,8 @@ static void run_pool_backward(const void *args, int64_t begin, int64_t end, void
         const int64_t plane = row / height, id = row % height / w->in[1], ih = row % w->in[1];
         const int64_t dy = plane * w->out[0] * w->out[1] * w->out[2] * V;
         real *dx = p->to + row * size;
-        pool_backward_row(w, average, id, ih, p->from + dy, p->indices ? p->indices + dy : NULL, p->streamed ? near : dx,
+        pool_backward_row(w, average, id, ih, p->from + dy, p->indices ? p->indices + dy : NULL, p->streamed ? near
+                          : dx,
                           scratch);
         if (p->streamed) stream_reals(dx, near, size);
     }

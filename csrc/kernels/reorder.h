@@ -1,11 +1,11 @@
 /* Between layouts, and between a caller's arrays and the arena: rows of samples or channels become lanes.
  *
- * PLAIN -> SAMPLES turns V samples of C S reals, PLAIN -> CHANNELS V channels of S reals, into vectors. Lanes beyond the
- * last sample repeat it, so that no arithmetic meets numbers that a sample could not hold, or are zero in a gradient;
- * lanes beyond the last channel are zero.
+ * PLAIN -> SAMPLES turns V samples of C S reals, PLAIN -> CHANNELS V channels of S reals, into vectors. Lanes beyond
+ * the last sample repeat it, so that no arithmetic meets numbers that a sample could not hold, or are zero in a
+ * gradient; lanes beyond the last channel are zero.
  *
- * Bound by memory; what is large is streamed. Rows of lanes are whole lines; those of a plain array begin anywhere, so
- * pieces of V of them are gathered in scratch, and go out from there row by row. */
+ * Bound by memory; what is large is streamed. Rows of lanes are whole lines; those of a plain array begin anywhere,
+ * so pieces of V of them are gathered in scratch, and go out from there row by row. */
 typedef struct {
     pycnn_layout layout;            /* that of the side which is not PLAIN */
     int to_lanes, gradient, streamed;
@@ -112,6 +112,7 @@ static void run_reorder(const void *args, int64_t begin, int64_t end, void *scra
 static int prepare_reorder(pycnn_step *step, reorder_args r)
 {
     r.streamed = is_far(2 * r.n * r.c * r.s);
+    if (r.to_lanes && r.layout != PYCNN_PLAIN) r.streamed = is_streamable(r.y, 2 * r.n * r.c * r.s);
     const size_t scratch = r.streamed ? PIECE_COLUMNS * V * sizeof(real) : 0;
     return PREPARE(step, run_reorder, reorder_tasks(r.layout, r.n, r.c, r.s), scratch, r);
 }

@@ -1,9 +1,10 @@
-/* Results that are larger than the caches are written past them: a plain store first reads the line that it overwrites,
- * and drives out another that somebody may still want.
+/* Results that are larger than the caches are written past them: a plain store first reads the line that it
+ * overwrites, and drives out another that somebody may still want.
  *
  *     plain    read x, read y, write y          streamed   read x, write y
  *
- * Streamed stores want whole lines, so what a kernel makes in odd pieces is gathered in scratch first and copied out. */
+ * Streamed stores want whole lines, so what a kernel makes in odd pieces is gathered in scratch first and copied
+ * out. */
 
 #define FAR_BYTES ((int64_t)24 << 20)       /* read and written together: more than a share of the last cache holds */
 #define LINE (64 / (int64_t)sizeof(real))   /* reals of a cache line */
@@ -27,6 +28,17 @@ INLINE void vput_upto(const int streamed, real *p, vec a, int64_t n)
     else vstore_first(p, a, n);
 }
 
+/* What a task will read, asked for while the one before it computes: the processor's own prefetching ends with every
+   page, and a kernel that does more than to copy would wait there. */
+typedef struct { const char *begin; int64_t bytes; } fetch_list;
+
+/* Asks for the i-th of `parts` parts. */
+INLINE void fetch_part(const fetch_list *f, int64_t i, int64_t parts)
+{
+    const int64_t end = part_begin(f->bytes, parts, i + 1);
+    for (int64_t b = part_begin(f->bytes, parts, i); b < end; b += 64) __builtin_prefetch(f->begin + b);
+}
+
 /* to[i] = from[i] for i < n, past the caches. */
 static void stream_reals(real *to, const real *from, int64_t n)
 {
@@ -39,7 +51,10 @@ static void stream_reals(real *to, const real *from, int64_t n)
 }
 
 /* The same for bytes in multiples of a real's. */
-INLINE void stream_bytes(void *to, const void *from, int64_t bytes) { stream_reals(to, from, bytes / (int64_t)sizeof(real)); }
+INLINE void stream_bytes(void *to, const void *from, int64_t bytes)
+{
+    stream_reals(to, from, bytes / (int64_t)sizeof(real));
+}
 
 /* ---- the measure ------------------------------------------------------------------------------------------------- */
 

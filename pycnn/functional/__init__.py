@@ -3,7 +3,8 @@
 Tensors are ``(N, C, *S)``: samples, channels, and one, two or three spatial axes. Any real array-like will do, in any
 memory order. If an input array is float64 the arithmetic and the results are float64, else float32. All arguments are
 checked before any work (indices of max pooling while they are read): TypeError is raised for what is of the wrong kind,
-ValueError for what is out of range or does not belong together. An empty batch gives empty results. The results do not depend on the number of threads.
+ValueError for what is out of range or does not belong together. An empty batch gives empty results. The results do not
+depend on the number of threads.
 
 A call lays out a program for its shapes: arrays come in through imports that bring them into the layout of the
 kernels, and go out through exports. Recent programs are kept, so that a loop over equal shapes lays out nothing.
