@@ -32,7 +32,7 @@ class Call:
         lane_channels = c if which == "backward_data" else k
         layout = K.SAMPLES if filled(lanes, n) > 1.15 * filled(lanes, lane_channels) else K.CHANNELS
         if which == "backward_data":
-            few = writes_plain(lanes, c, layer.groups, x_shape[-1], layer.stride)
+            few = writes_plain(lanes, k, c, layer.groups)
         else:
             few = reads_plain(c, layer.groups)
         x_layout = K.PLAIN if few and layout == K.CHANNELS else layout

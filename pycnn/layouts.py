@@ -1,7 +1,9 @@
-"""Where a convolution has so few channels that an array is best left as it comes."""
+"""Where a convolution has so few channels on one side that an array there is best left PLAIN."""
+
+from ._kernels import CHANNELS, PLAIN
 
 FEW_CHANNELS = 4            # of a convolution's input
-COLUMNS_EFFICIENCY = 0.6    # of the peak, where lanes are full columns, of what is reached where they are full channels
+PLAIN_EFFICIENCY = 0.6      # what a pass to PLAIN reaches, its lanes full, where one to CHANNELS reaches 1
 
 
 def filled(lanes, count):
@@ -14,7 +16,22 @@ def reads_plain(channels, groups):
     return groups == 1 and channels <= FEW_CHANNELS
 
 
-def writes_plain(lanes, channels, groups, width, stride=1):
-    """Whether a pass to `channels` maps, `width` columns wide, should write PLAIN, with lanes of columns, rather than
-    CHANNELS. `stride` is that of its columns if it is a backward pass, whose columns fall into as many phases."""
-    return groups == 1 and COLUMNS_EFFICIENCY * filled(lanes, -(-width // stride)) > filled(lanes, channels)
+def writes_plain(lanes, sources, targets, groups):
+    """Whether a pass from CHANNELS to so few targets is better off with lanes of sources, writing PLAIN
+    (csrc/kernels/conv_lanes.h), than with lanes of targets."""
+    return groups == 1 and PLAIN_EFFICIENCY * filled(lanes, sources) > filled(lanes, targets)
+
+
+def pass_from_plain(lanes, sources, targets, groups, width):
+    """The layouts (source, target) of a pass from an array that could be had in any layout, without lanes of samples.
+
+    ==========  ==========  =====================================================================================
+    CHANNELS    PLAIN       the targets' lanes would be mostly empty, those of the sources are full
+    PLAIN       PLAIN       neither are full, but rows of `width` columns (csrc/kernels/conv_columns.h)
+    CHANNELS    CHANNELS    else
+    ==========  ==========  =====================================================================================
+    """
+    of_columns, of_sources = filled(lanes, width), filled(lanes, sources)
+    if groups > 1 or PLAIN_EFFICIENCY * max(of_columns, of_sources) <= filled(lanes, targets):
+        return CHANNELS, CHANNELS
+    return (CHANNELS if of_sources >= of_columns else PLAIN), PLAIN

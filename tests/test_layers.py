@@ -806,6 +806,13 @@ def norm_and_projected_shortcut():
     return residual_norms(lambda h: normalised(L.Conv(LANES + 1, 1, bias=False)(h)))
 
 
+def conv_from_few_maps_to_many_and_back():
+    x = image(2)
+    h = L.Conv(1, 3, padding=1, activation="tanh", name="few")(x)
+    h = L.Conv(LANES, 3, stride=2, padding=1, activation="elu", name="many")(h)
+    return x, L.Conv(2, 3, padding=1, activation="sigmoid", name="back")(h)
+
+
 def several_inputs_of_several_ranks():
     a, b, c = image(2, 5, "a"), pycnn.Input((3, 7), name="b"), pycnn.Input((4,), name="c")
     flat = [head(L.Conv(3, 3, activation="tanh")(a)), head(L.Conv(3, 3, activation="sigmoid")(b)), L.Dense(3)(c)]
@@ -828,7 +835,7 @@ COMPANIES = [
     depthwise_then_pointwise, several_inputs_of_several_ranks, conv_norm_activation_pool, norm_with_two_readers,
     norm_of_a_conv_with_two_readers, norm_of_an_activated_conv, norm_of_the_input_and_of_concatenated_maps,
     norm_of_dense_layers_and_pooled_maps, norm_behind_a_norm, norm_shared_at_two_depths, norm_and_shortcut,
-    norm_and_projected_shortcut,
+    norm_and_projected_shortcut, conv_from_few_maps_to_many_and_back,
 ]
 
 

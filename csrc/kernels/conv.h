@@ -474,14 +474,8 @@ static void fill_panel(const conv_pass *c, const real *source, int64_t units, ro
 static row_span row_taps_inside(const conv_pass *c, const conv_phase *phase, int64_t i)
 {
     const axis_phase *row = &phase->axis[1];
-    row_span t = {0, row->taps};
-    if (phase->axis[0].taps != 1) return t;
-    const int64_t first = i * row->in_step + row->first_offset;
-#define OUTSIDE(tap) (first + (tap) * row->offset_step < 0 || first + (tap) * row->offset_step >= c->source[1])
-    while (t.begin < t.end && OUTSIDE(t.begin)) t.begin++;
-    while (t.begin < t.end && OUTSIDE(t.end - 1)) t.end--;
-#undef OUTSIDE
-    return t;
+    if (phase->axis[0].taps != 1) return (row_span){0, row->taps};
+    return phase_taps_inside(row, i, c->source[1]);
 }
 
 /* The rows `rows` of `units` units from `unit` on, for one phase of rows and all phases of columns. `source` is where

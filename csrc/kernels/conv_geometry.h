@@ -30,6 +30,18 @@ INLINE int64_t first_index(const axis_phase *p, int64_t h)
     return h <= p->out_start ? 0 : min64(p->count, ceil_div(h - p->out_start, p->out_step));
 }
 
+/* The taps that read inside a source of `size` for index i. */
+static row_span phase_taps_inside(const axis_phase *p, int64_t i, int64_t size)
+{
+    const int64_t first = i * p->in_step + p->first_offset;
+    row_span t = {0, p->taps};
+#define OUTSIDE(tap) (first + (tap) * p->offset_step < 0 || first + (tap) * p->offset_step >= size)
+    while (t.begin < t.end && OUTSIDE(t.begin)) t.begin++;
+    while (t.begin < t.end && OUTSIDE(t.end - 1)) t.end--;
+#undef OUTSIDE
+    return t;
+}
+
 INLINE int64_t greatest_common_divisor(int64_t a, int64_t b)
 {
     while (b) { int64_t t = a % b; a = b, b = t; }

@@ -1,7 +1,8 @@
 /* Which algorithm does a pass of a convolution.
  *
  *     direct      a sum over taps and channels on the register tile                   conv.h, conv_weights.h
- *     columns     the same, in lanes that are columns of a PLAIN target               conv_columns.h
+ *     lanes       the same to a PLAIN target, in lanes that are source channels       conv_lanes.h
+ *     columns     the same from PLAIN to PLAIN, in lanes that are columns             conv_columns.h
  *     grouped     groups that are not whole vectors, lane by lane                     grouped.h
  *     winograd    fewer multiplications, between transforms of 6 x 6 tiles            winograd.h, winograd_weights.h
  *
@@ -27,6 +28,7 @@ typedef struct {
         name##_packed_size, name##_pack, name##_forward, name##_backward_data,                                         \
         of_weights##_partial_size, of_weights##_backward_weights, of_weights##_reduce_weights};
 ALGORITHM(direct, direct)
+ALGORITHM(lanes, direct)
 ALGORITHM(columns, direct)
 ALGORITHM(grouped, grouped)
 ALGORITHM(winograd, winograd)
@@ -62,7 +64,8 @@ static int winograd_pays(const pycnn_conv *c, conv_kind pass)
 static const conv_algorithm *choose_algorithm(const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout, conv_kind pass)
 {
     const int backward = pass == BACKWARD_DATA;
-    if (pass != BACKWARD_WEIGHTS && (backward ? x_layout : layout) == PYCNN_PLAIN) return &columns_algorithm;
+    if (pass != BACKWARD_WEIGHTS && (backward ? x_layout : layout) == PYCNN_PLAIN)
+        return layout == x_layout ? &columns_algorithm : &lanes_algorithm;
     if (is_grouped(c, layout, x_layout, backward)) return &grouped_algorithm;
     if (winograd_applies(c, layout, x_layout) && (c->winograd == 2 || winograd_pays(c, pass))) return &winograd_algorithm;
     return &direct_algorithm;

@@ -83,16 +83,36 @@ static void lanes_to_rows(const real *x, int64_t n, real *const rows[V], int64_t
     for (int64_t l = 0; l < lanes; l++) vstore_first(rows[l] + s, t[l], n - s);
 }
 
+/* Pairs of vectors h apart become one that holds sums of both, in lanes that differ in bit h. */
+#define FOLD(h)                                                                                                        \
+    _Pragma("GCC unroll 16") for (int i = 0; i < V; i += 2 * (h))                                                      \
+    {                                                                                                                  \
+        vec a = t[i], b = t[i + (h)];                                                                                  \
+        t[i] = __builtin_shufflevector(a, b, LANES(LO, h)) + __builtin_shufflevector(a, b, LANES(HI, h));              \
+    }
+
 /* y[i] = the sum of the lanes of x[i], for i < n vectors. */
 static void sum_lanes(const real *x, int64_t n, real *y)
 {
     vec t[V];
     for (int64_t i = 0; i < n; i += V) {
-        int64_t m = min64(V, n - i);
-        for (int64_t l = 0; l < V; l++) t[l] = l < m ? vload(x + (i + l) * V) : vset1(0);
-        transpose_vectors(t);
-        for (int h = V / 2; h > 0; h /= 2)
-            for (int l = 0; l < h; l++) t[l] += t[l + h];
+        const int64_t m = min64(V, n - i);
+        if (m == V)
+#pragma GCC unroll 16
+            for (int l = 0; l < V; l++) t[l] = vload(x + (i + l) * V);
+        else
+#pragma GCC unroll 16
+            for (int l = 0; l < V; l++) t[l] = l < m ? vload(x + (i + l) * V) : vset1(0);
+        FOLD(1)
+#if V >= 4
+        FOLD(2)
+#endif
+#if V >= 8
+        FOLD(4)
+#endif
+#if V >= 16
+        FOLD(8)
+#endif
         vstore_first(y + i, t[0], m);
     }
 }

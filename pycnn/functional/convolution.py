@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from .. import config, shapes
 from .._kernels import CHANNELS, PLAIN, SAMPLES
-from ..layouts import reads_plain, writes_plain
+from ..layouts import pass_from_plain, reads_plain
 from . import programs
 
 
@@ -117,8 +117,8 @@ def _forward(conv, x, w, b):
             p.program.planes_forward(conv.descriptor, source, weights, bias, p.slot())
             return
         layout, x_layout = _layouts(lanes, conv, conv.k, True)
-        if layout == CHANNELS and writes_plain(lanes, conv.k, conv.groups, conv.out_spatial[-1]):
-            layout = x_layout = PLAIN
+        if layout == x_layout == CHANNELS:
+            x_layout, layout = pass_from_plain(lanes, conv.c, conv.k, conv.groups, conv.out_spatial[-1])
         source = p.read(conv.x_shape, x_layout)
         weights = _packed(p, conv, layout, x_layout, False, b)
         y = p.tensor(conv.y_shape, layout)
@@ -137,15 +137,16 @@ def _backward_data(conv, dy, w, b):
             source, weights, bias = p.slot(), p.slot(), p.slot() if b is not None else 0
             p.program.planes_backward_data(conv.descriptor, source, weights, bias, p.slot())
             return
-        layout, _ = _layouts(lanes, conv, conv.c, False)
-        if layout == CHANNELS and writes_plain(lanes, conv.c, conv.groups, conv.in_spatial[-1], conv.stride[-1]):
-            layout = PLAIN
+        layout, x_layout = _layouts(lanes, conv, conv.c, False)
+        if layout == CHANNELS:
+            columns = -(-conv.in_spatial[-1] // conv.stride[-1])        # that are neighbours
+            layout, x_layout = pass_from_plain(lanes, conv.k, conv.c, conv.groups, columns)
         source = p.read(conv.y_shape, layout)
-        weights = _packed(p, conv, layout, layout, True, b)
-        dx = p.tensor(conv.x_shape, layout)
-        p.program.conv_backward_data(conv.descriptor, layout, layout, programs.IDENTITY, programs.IDENTITY, source, weights, 0,
-                                     dx)
-        p.write(dx, conv.x_shape, layout)
+        weights = _packed(p, conv, layout, x_layout, True, b)
+        dx = p.tensor(conv.x_shape, x_layout)
+        p.program.conv_backward_data(conv.descriptor, layout, x_layout, programs.IDENTITY, programs.IDENTITY, source, weights,
+                                     0, dx)
+        p.write(dx, conv.x_shape, x_layout)
 
     return programs.run("conv_backward_data", conv, lay_out, dy.dtype, programs.given(dy, w, b),
                         [(conv.x_shape, dy.dtype)])[0]

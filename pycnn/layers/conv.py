@@ -147,15 +147,14 @@ class Conv(Layer):
         return K.PLAIN if plain else s.layout
 
     def output_layout(self, b, s):
-        width = s.output.shape[-1]
-        few = s.layout == K.CHANNELS and s.pool is None and writes_plain(b.kernels.lanes, self.filters, self.groups, width)
-        return K.PLAIN if few else s.layout
+        channels = s.inputs[0].channels
+        few = self.input_layout(b, s) == K.CHANNELS and writes_plain(b.kernels.lanes, channels, self.filters, self.groups)
+        return K.PLAIN if few and s.pool is None else s.layout
 
     def gradient_layout(self, b, s):
         """The layout in which the gradient to the input is made."""
         x = s.inputs[0]
-        stride = per_axis(self.stride, len(x.shape) - 1, "stride")[-1]
-        few = s.layout == K.CHANNELS and writes_plain(b.kernels.lanes, x.channels, self.groups, x.shape[-1], stride)
+        few = s.layout == K.CHANNELS and writes_plain(b.kernels.lanes, self.filters, x.channels, self.groups)
         return K.PLAIN if few and x.layout == K.PLAIN else s.layout
 
     def table(self, b, s):
