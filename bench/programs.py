@@ -4,7 +4,7 @@ import numpy as np
 
 from pycnn import _kernels as K
 from pycnn import config, shapes
-from pycnn.layouts import filled, reads_plain, writes_plain
+from pycnn.layouts import PLAIN_EFFICIENCY, filled, reads_plain, writes_plain
 from pycnn.storage import aligned_vector
 
 
@@ -29,8 +29,12 @@ class Call:
         window = shapes.window(x_shape[2:], y_shape[2:], layer.kernel, (layer.stride,) * rank, (layer.dilation,) * rank, padding)
         conv = (n, c, k, layer.groups, window, config.get_winograd())
 
-        lane_channels = c if which == "backward_data" else k
-        layout = K.SAMPLES if filled(lanes, n) > 1.15 * filled(lanes, lane_channels) else K.CHANNELS
+        of_channels = filled(lanes, k)
+        if which == "backward_data":
+            of_channels = filled(lanes, c)
+            if writes_plain(lanes, k, c, layer.groups):
+                of_channels = PLAIN_EFFICIENCY * filled(lanes, k)
+        layout = K.SAMPLES if filled(lanes, n) > 1.15 * of_channels else K.CHANNELS
         if which == "backward_data":
             few = writes_plain(lanes, k, c, layer.groups)
         else:
