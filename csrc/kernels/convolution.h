@@ -96,7 +96,9 @@ INLINE conv_kind kind_of(int backward) { return backward ? BACKWARD_DATA : FORWA
 
 static int conv_fuses_pool(const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout, const pycnn_window *pool)
 {
-    return choose_algorithm(c, layout, x_layout, FORWARD) != &winograd_algorithm || winograd_fuses_pool(c, pool);
+    const conv_algorithm *algorithm = choose_algorithm(c, layout, x_layout, FORWARD);
+    if (algorithm == &winograd_algorithm) return winograd_fuses_pool(c, pool);
+    return algorithm != &lanes_algorithm && algorithm != &columns_algorithm;
 }
 
 static int64_t conv_packed_size(const pycnn_conv *c, pycnn_layout layout, pycnn_layout x_layout, int backward)

@@ -4,7 +4,9 @@ from math import prod
 
 import numpy as np
 
+from .. import _kernels as K
 from .. import config
+from ..layouts import writes_plain
 from ..shapes import conv_transpose_output_shape, integer, per_axis, transposed_padding, window
 from .base import Layer, ParameterSpec, activation_code, one_shape
 
@@ -111,16 +113,22 @@ class ConvTranspose(Layer):
         w = window(spatial, shape[1:], kernel, stride, dilation, [before for before, _ in padding])
         return (batch, self.filters, shape[0], self.groups, w, not second and config.get_winograd())
 
-    def _packed(self, b, s, backward, weight, bias):
-        packed = b.buffer(b.kernels.conv_packed_size(s.conv, s.layout, s.layout, backward))
-        b.prepare("conv_pack", s.conv, s.layout, s.layout, backward, weight, bias, packed)
+    def output_layout(self, b, s):
+        channels = s.inputs[0].channels
+        few = s.layout == K.CHANNELS and writes_plain(b.kernels.lanes, channels, self.filters, self.groups)
+        return K.PLAIN if few else s.layout
+
+    def _packed(self, b, s, y_layout, backward, weight, bias):
+        packed = b.buffer(b.kernels.conv_packed_size(s.conv, s.layout, y_layout, backward))
+        b.prepare("conv_pack", s.conv, s.layout, y_layout, backward, weight, bias, packed)
         return packed
 
     def forward(self, b, s):
         s.conv = self.descriptor(b.batch, s.inputs[0].shape, b.second)
-        packed = self._packed(b, s, True, b.parameter(self, "weight"), b.parameter(self, "bias"))
-        b.call("conv_backward_data", s.conv, s.layout, s.layout, s.activation, IDENTITY, b.value(s.inputs[0], s.layout),
-               packed, None, b.new_value(s.output, s.layout), s.added and b.value(s.added, s.layout))
+        layout = self.output_layout(b, s)
+        packed = self._packed(b, s, layout, True, b.parameter(self, "weight"), b.parameter(self, "bias"))
+        b.call("conv_backward_data", s.conv, s.layout, layout, s.activation, IDENTITY, b.value(s.inputs[0], s.layout),
+               packed, None, b.new_value(s.output, layout), s.added and b.value(s.added, layout))
 
     def backward(self, b, s, dy):
         x, layouts = s.inputs[0], (s.layout, s.layout)
@@ -134,6 +142,6 @@ class ConvTranspose(Layer):
                 b.call("scale_maps_backward_weights", s.layout, b.batch, self.filters, s.output.positions, accumulate, dy, dy,
                        None, b.gradient(self, "bias"))
         if x.needs_gradient:
-            packed = self._packed(b, s, False, b.factor_parameter(self, "weight"), None)
+            packed = self._packed(b, s, s.layout, False, b.factor_parameter(self, "weight"), None)
             dx, _, _ = b.new_gradient(x, s.layout, fuses=False)
             b.call("conv_forward", s.conv, *layouts, IDENTITY, None, dy, packed, dx, None)
