@@ -83,16 +83,31 @@ static void lanes_to_rows(const real *x, int64_t n, real *const rows[V], int64_t
     for (int64_t l = 0; l < lanes; l++) vstore_first(rows[l] + s, t[l], n - s);
 }
 
-/* y[i] = the sum of the lanes of x[i], for i < n vectors. */
+/* Adds the lanes h apart of 2 n vectors: t[p] has the sums of t[2p] where bit h is clear, of t[2p + 1] elsewhere. */
+#define FOLD(h, n)                                                                                                     \
+    _Pragma("GCC unroll 8") for (int p = 0; p < (n); p++)                                                              \
+    {                                                                                                                  \
+        vec a = t[2 * p], b = t[2 * p + 1];                                                                            \
+        t[p] = __builtin_shufflevector(a, b, LANES(LO, h)) + __builtin_shufflevector(a, b, LANES(HI, h));              \
+    }
+
+/* y[i] = the sum of the lanes of x[i], for i < n vectors: V - 1 additions for V sums. */
 static void sum_lanes(const real *x, int64_t n, real *y)
 {
     vec t[V];
     for (int64_t i = 0; i < n; i += V) {
-        int64_t m = min64(V, n - i);
+        const int64_t m = min64(V, n - i);
         for (int64_t l = 0; l < V; l++) t[l] = l < m ? vload(x + (i + l) * V) : vset1(0);
-        transpose_vectors(t);
-        for (int h = V / 2; h > 0; h /= 2)
-            for (int l = 0; l < h; l++) t[l] += t[l + h];
+        FOLD(1, V / 2)
+#if V >= 4
+        FOLD(2, V / 4)
+#endif
+#if V >= 8
+        FOLD(4, V / 8)
+#endif
+#if V >= 16
+        FOLD(8, V / 16)
+#endif
         vstore_first(y + i, t[0], m);
     }
 }
