@@ -45,6 +45,8 @@ INLINE void vstream(real *p, vec a) { MM(stream)(p, a); }
 INLINE void stream_fence(void) { _mm_sfence(); }
 INLINE vec vload_first(const real *p, int64_t n) { return MM(maskz_loadu)(first_lanes(n), p); }
 INLINE void vstore_first(real *p, vec a, int64_t n) { MM(mask_storeu)(p, first_lanes(n), a); }
+/* The same, and loaded only once: not again with every use. */
+INLINE vec vkeep(vec a) { __asm__("" : "+v"(a)); return a; }
 INLINE vec vset1(real a) { return MM(set1)(a); }
 INLINE vec vfma(vec a, vec b, vec c) { return MM(fmadd)(a, b, c); }
 /* `a`, in a register: what is used several times is not loaded again. */

@@ -44,6 +44,8 @@ INLINE void vstore_first(real *p, vec a, int64_t n)
 {
     for (int64_t l = 0; l < n; l++) p[l] = a[l];
 }
+/* The same; where loads are worth saving, loaded only once. */
+INLINE vec vkeep(vec a) { return a; }
 INLINE vec vset1(real a) { return a - (vec){0}; }
 #ifndef PYCNN_OWN_FMA
 INLINE vec vfma(vec a, vec b, vec c) { return a * b + c; }

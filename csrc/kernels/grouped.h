@@ -238,41 +238,69 @@ typedef struct {
     int64_t bands, band_rows, band_size;        /* band_size: reals of the rows under pooling, in scratch */
 } grouped_args;
 
-/* Row h of a vector of targets. `source` is its sample, `target` the row. */
-static void grouped_row(const grouped_args *a, int64_t u, int64_t depth, int64_t h, const real *source, real *target,
-                        lanewise_run *runs)
+#define GROUPED_BAND_BYTES (256 * 1024)         /* of the second-level cache, for the rows under pooling */
+#define GROUPED_L1_BYTES (16 * 1024)            /* of the first-level cache, for rows that are to be finished */
+
+/* The rows of taps that read inside the source for target row i of a phase. */
+static row_span row_taps_of(const axis_phase *p, int64_t source, row_span taps, int64_t i)
+{
+    const int64_t first = i * p->in_step + p->first_offset;
+#define OUTSIDE(tap) (first + (tap) * p->offset_step < 0 || first + (tap) * p->offset_step >= source)
+    while (taps.begin < taps.end && OUTSIDE(taps.begin)) taps.begin++;
+    while (taps.begin < taps.end && OUTSIDE(taps.end - 1)) taps.end--;
+#undef OUTSIDE
+    return taps;
+}
+
+/* How many target rows from i on, before `end`, have the same rows of taps inside. */
+static int64_t rows_alike(const axis_phase *p, int64_t source, row_span taps, int64_t i, int64_t end)
+{
+    const row_span first = row_taps_of(p, source, taps, i);
+    int64_t next = i + 1;
+    for (; next < end; next++) {
+        const row_span t = row_taps_of(p, source, taps, next);
+        if (t.begin != first.begin || t.end != first.end) break;
+    }
+    return next - i;
+}
+
+/* Rows i .. i + rows - 1 of a phase of rows, all phases of columns. `source` is a sample, `target` where row 0 would be. */
+static void grouped_rows(const grouped_args *a, int64_t u, int64_t depth, const grouped_phase *row_phase, int64_t i,
+                         int64_t rows, const real *source, real *target, lanewise_run *runs)
 {
     const grouped_pass *c = &a->pass;
-    const int64_t *phases = c->phase_count, width = c->source[2];
-    const grouped_phase *d_phase = &c->phase[0][depth % phases[0]], *r_phase = &c->phase[1][h % phases[1]];
-    const axis_phase d = d_phase->axis, r = r_phase->axis;
-    const int64_t d_first = depth / phases[0] * d.in_step + d.first_offset;
-    const int64_t r_first = h / phases[1] * r.in_step + r.first_offset;
-    const int64_t weights = (d_phase->taps_before * c->phase_taps[1] + d.taps * r_phase->taps_before) * c->phase_taps[2];
-    for (int64_t f = 0; f < phases[2]; f++) {
-        const axis_phase s = c->phase[2][f].axis;
-        const int64_t first_tap = weights + d.taps * r.taps * c->phase[2][f].taps_before;
+    const grouped_phase *depth_phase = &c->phase[0][depth % c->phase_count[0]];
+    const axis_phase *d = &depth_phase->axis, *r = &row_phase->axis;
+    const int64_t width = c->source[2] * V, first_depth = depth / c->phase_count[0] * d->in_step + d->first_offset;
+    const int64_t weights = (depth_phase->taps_before * c->phase_taps[1] + d->taps * row_phase->taps_before) * c->phase_taps[2];
+    const row_span taps = row_taps_of(r, c->source[1], (row_span){0, r->taps}, i);
+    for (int64_t f = 0; f < c->phase_count[2]; f++) {
+        const axis_phase *s = &c->phase[2][f].axis;
+        const int64_t first_tap = weights + d->taps * r->taps * c->phase[2][f].taps_before;
         int64_t count = 0;
         for (int64_t p = c->picks.first[u]; p < c->picks.first[u + 1]; p++) {
             const source_pick *pick = &c->picks.picks[p];
-            for (int64_t td = 0; td < d.taps; td++)
-                for (int64_t tr = 0; tr < r.taps; tr++) {
-                    const int64_t at_d = d_first + td * d.offset_step, at_r = r_first + tr * r.offset_step;
-                    if (at_d < 0 || at_d >= c->source[0] || at_r < 0 || at_r >= c->source[1]) continue;
+            for (int64_t t = 0; t < d->taps; t++) {
+                const int64_t at = first_depth + t * d->offset_step;
+                if (at < 0 || at >= c->source[0]) continue;
+                for (int64_t tap = taps.begin; tap < taps.end; tap++)
                     runs[count++] = (lanewise_run){
-                        .x = ((pick->vector * c->source[0] + at_d) * c->source[1] + at_r) * width * V,
-                        .w = (p * c->taps + first_tap + (td * r.taps + tr) * s.taps) * V,
+                        .x = ((pick->vector * c->source[0] + at) * c->source[1] + tap * r->offset_step) * width,
+                        .w = (p * c->taps + first_tap + (t * r->taps + tap) * s->taps) * V,
                         .pick = c->depthwise ? NULL : pick->lane,
                     };
-                }
+            }
         }
         const lanewise_args g = {
-            .x = source + s.first_offset * V, .w = a->packed + c->target_vectors * V, .init = a->packed + u * V,
-            .y = target + s.out_start * V, .runs = runs, .run_count = count, .taps = s.taps, .line = V,
-            .y_i = s.out_step * V, .i_lines = s.in_step, .t_lines = s.offset_step, .first = s.first_offset, .lines = width,
-            .lanes = V, .floor = a->forward.kind == PYCNN_RELU && !a->added ? 0 : -INFINITY,
+            .x = source + (i * r->in_step + r->first_offset) * width + s->first_offset * V,
+            .w = a->packed + c->target_vectors * V, .init = a->packed + u * V,
+            .y = target + ((r->out_start + i * r->out_step) * c->target[2] + s->out_start) * V,
+            .runs = runs, .run_count = count, .taps = s->taps, .rows = rows, .i = s->count, .x_row = r->in_step * width,
+            .y_row = r->out_step * c->target[2] * V, .line = V, .y_i = s->out_step * V, .i_lines = s->in_step,
+            .t_lines = s->offset_step, .first = s->first_offset, .lines = c->source[2], .lanes = V,
+            .floor = a->forward.kind == PYCNN_RELU && !a->added ? 0 : -INFINITY,
         };
-        lanewise_sum(g, s.count);
+        lanewise_sum(&g);
     }
 }
 
@@ -292,12 +320,21 @@ static void run_grouped_task(const grouped_args *a, int64_t task, real *scratch)
         rows = pooled_rows(&a->pool, band_rows);
     }
     rows.end = min64(rows.end, c->target[1]);
-    for (int64_t h = rows.begin; h < rows.end; h++) {
-        real *target = a->has_pool ? scratch + (h - rows.begin) * width : a->target + first + h * width;
-        grouped_row(a, u, depth, h, source, target, runs);
+    real *target = a->has_pool ? scratch - rows.begin * width : a->target + first;
+    const int64_t chunk = max64(c->phase_count[1], GROUPED_L1_BYTES / (width * (int64_t)sizeof(real)));
+    for (int64_t h = rows.begin; h < rows.end; h += chunk) {
+        const int64_t end = min64(h + chunk, rows.end), at = h * width;
+        for (int64_t f = 0; f < c->phase_count[1]; f++) {
+            const grouped_phase *phase = &c->phase[1][f];
+            const int64_t i_end = first_index(&phase->axis, end);
+            for (int64_t i = first_index(&phase->axis, h), alike; i < i_end; i += alike) {
+                alike = rows_alike(&phase->axis, c->source[1], (row_span){0, phase->axis.taps}, i, i_end);
+                grouped_rows(a, u, depth, phase, i, alike, source, target, runs);
+            }
+        }
         if (!a->has_pool)
-            finish_reals(a->forward, a->backward, target, a->activated ? a->activated + first + h * width : NULL,
-                         a->added ? a->added + first + h * width : NULL, width);
+            finish_reals(a->forward, a->backward, target + at, a->activated ? a->activated + first + at : NULL,
+                         a->added ? a->added + first + at : NULL, (end - h) * width);
     }
     if (!a->has_pool) return;
     const int64_t row = a->pool.out[2] * V, at = plane * a->pool.out[1] * row;
@@ -314,7 +351,6 @@ static void run_grouped(const void *args, int64_t begin, int64_t end, void *scra
 
 static void release_grouped(void *args) { release_grouped_pass(&((grouped_args *)args)->pass); }
 
-#define GROUPED_BAND_BYTES (256 * 1024)         /* of the rows under pooling */
 
 static int prepare_grouped(pycnn_step *step, grouped_args *a, const pycnn_conv *shape, int backward,
                            const pycnn_window *pool)
@@ -408,32 +444,19 @@ static int64_t grouped_partial_size(const pycnn_conv *shape, pycnn_layout layout
     return size;
 }
 
-/* The rows of taps [taps.begin, taps.end) that read inside x for output row h. */
-static row_span row_taps_of(const pycnn_window *w, row_span taps, int64_t h)
-{
-    const int64_t first = h * w->stride[1] - w->before[1], dilation = w->dilation[1];
-#define OUTSIDE(tap) (first + (tap) * dilation < 0 || first + (tap) * dilation >= w->in[1])
-    while (taps.begin < taps.end && OUTSIDE(taps.begin)) taps.begin++;
-    while (taps.begin < taps.end && OUTSIDE(taps.end - 1)) taps.end--;
-#undef OUTSIDE
-    return taps;
-}
-
 /* Adds the products of output rows `rows` with one depth of taps. `dy` is row 0 of a plane, `x` a plane of it. */
 static void sum_grouped_rows(const grouped_pass *c, row_span rows, const real *dy, const real *x, const lane_int *pick,
                              real *partial)
 {
     const pycnn_window *w = &c->shape.window;
     const int64_t width = w->in[2] * V, shared = lanewise_shared_taps(w->stride[2], w->dilation[2], w->kernel[2]);
+    const axis_phase *axis = &c->phase[1]->axis;
     const int64_t row_parts = ceil_div(w->kernel[1], LANEWISE_TAPS), column_parts = ceil_div(w->kernel[2], shared);
     for (int64_t part = 0; part < row_parts; part++) {
         const row_span all = {part_begin(w->kernel[1], row_parts, part), part_begin(w->kernel[1], row_parts, part + 1)};
-        for (int64_t h = rows.begin, h_end; h < rows.end; h = h_end) {  /* rows that have the same taps inside x */
-            const row_span taps = row_taps_of(w, all, h);
-            for (h_end = h + 1; h_end < rows.end; h_end++) {
-                const row_span next = row_taps_of(w, all, h_end);
-                if (next.begin != taps.begin || next.end != taps.end) break;
-            }
+        for (int64_t h = rows.begin, alike; h < rows.end; h += alike) {
+            const row_span taps = row_taps_of(axis, w->in[1], all, h);
+            alike = rows_alike(axis, w->in[1], all, h, rows.end);
             if (taps.begin == taps.end) continue;
             for (int64_t column = 0; column < column_parts; column++) {
                 const int64_t s = part_begin(w->kernel[2], column_parts, column);
@@ -442,7 +465,7 @@ static void sum_grouped_rows(const grouped_pass *c, row_span rows, const real *d
                 const lanewise_weights_args g = {
                     .x = x + (h * w->stride[1] + taps.begin * w->dilation[1] - w->before[1]) * width + first * V,
                     .dy = dy + h * w->out[2] * V, .dw = partial + (taps.begin * w->kernel[2] + s) * V, .pick = pick,
-                    .outer = h_end - h, .i = w->out[2], .x_outer = w->stride[1] * width, .dy_outer = w->out[2] * V,
+                    .rows = alike, .i = w->out[2], .x_row = w->stride[1] * width, .dy_row = w->out[2] * V,
                     .x_o = w->dilation[1] * width, .dw_o = w->kernel[2] * V, .line = V, .dy_i = V,
                     .i_lines = w->stride[2], .t_lines = w->dilation[2], .first = first, .lines = w->in[2], .lanes = V,
                 };

@@ -1,17 +1,17 @@
 /* The tiles of convolutions in which the lanes of source and target never meet: lane l of a target reads lane l of its
  * sources, or the lane that a *pick* says.
  *
- *     y[i] = max(floor, init + sum over runs, t < taps, of w[run][t] x[run][i i_lines + t t_lines])     lanewise_sum
- *     dw[o][t] += sum over outer, i, of dy[outer][i] x[o][outer][i i_lines + t t_lines]                 lanewise_weights
+ *     y[row][i] = max(floor, init + sum over runs, t, of w[run][t] x[run][row][i i_lines + t t_lines])     lanewise_sum
+ *     dw[o][t] += sum over rows, i, of dy[row][i] x[o][row][i i_lines + t t_lines]                         lanewise_weights
  *
  * All of these are vectors. A *line* is what follows a vector of x along the axis of i: the next column where lanes are
  * channels, the next row where lanes are columns. Where taps are neighbours and targets one or two lines apart, lines are
  * loaded once for all taps of three: I + 2 loads and three of weights for 3 I multiply-adds. Lines may be missing at both
  * ends; what would read them is left out. */
-#define LANEWISE_I 8                    /* targets of a tile */
+#define LANEWISE_I 8                    /* targets of a tile, at most */
 #define LANEWISE_TAPS 3                 /* taps that share their lines */
 
-/* One row of taps: where it reads, relative to the tile's x and w, and which lane goes where, if not each to itself. */
+/* One row of taps: where it reads, relative to x and w, and which lane goes where, if not each to itself. */
 typedef struct {
     int64_t x, w;
     const lane_int *pick;
@@ -22,7 +22,8 @@ typedef struct {
     real *y;
     const lanewise_run *runs;
     int64_t run_count, taps;
-    int64_t line, y_i;                  /* reals from a line to the next, from a target to the next */
+    int64_t rows, i;                    /* how many of each */
+    int64_t x_row, y_row, line, y_i;    /* reals from one to the next */
     int64_t i_lines, t_lines;           /* lines from a target's source to the next's, from a tap's to the next's */
     int64_t first, lines;               /* x is line `first`; there are lines 0 .. lines - 1 */
     int64_t lanes;                      /* of y that are stored */
@@ -33,6 +34,14 @@ typedef struct {
 INLINE int lanewise_sharing(int64_t i_lines, int64_t t_lines, int64_t taps)
 {
     return (taps == 1 || t_lines == 1) && (i_lines == 1 || i_lines == 2) ? (int)i_lines : 0;
+}
+
+/* x + step, computed just so: the compiler is not to keep the multiples of step in registers that it has not got. */
+INLINE const real *next_line(const real *x, int64_t step)
+{
+    x += step;
+    __asm__("" : "+r"(x));
+    return x;
 }
 
 /* The lines that I targets read through T taps, and which of the targets reads line j through tap t: -1 if none does. */
@@ -47,14 +56,14 @@ INLINE int lanewise_target(const int I, const int j, const int t, const int shar
 INLINE void lanewise_taps(const int I, const int T, const int sharing, const int edge, const int picks,
                           const lanewise_args *g, const real *x, const real *w, ivec pick, int64_t first, vec *acc)
 {
+    const int64_t lines = sharing ? 1 : g->i_lines, step = lines * g->line;
     vec wt[LANEWISE_TAPS];
 #pragma GCC unroll 3
     for (int t = 0; t < T; t++) wt[t] = vload(w + t * V);
 #pragma GCC unroll 17
-    for (int j = 0; j < lanewise_lines(I, T, sharing); j++) {
-        const int64_t line = sharing ? j : j * g->i_lines;
-        if (!edge || (uint64_t)(first + line) < (uint64_t)g->lines) {
-            vec xj = vload(x + line * g->line);
+    for (int j = 0; j < lanewise_lines(I, T, sharing); j++, x = next_line(x, step)) {
+        if (!edge || (uint64_t)(first + j * lines) < (uint64_t)g->lines) {
+            vec xj = vkeep(vload(x));
             if (picks) xj = vpick(xj, pick);
 #pragma GCC unroll 3
             for (int t = 0; t < T; t++) {
@@ -65,16 +74,18 @@ INLINE void lanewise_taps(const int I, const int T, const int sharing, const int
     }
 }
 
-INLINE void lanewise_tile(const int I, const int sharing, const int edge, const int picks, const lanewise_args *g)
+/* I targets, the first of which is y; its first tap reads x, line `first`. */
+INLINE void lanewise_tile(const int I, const int sharing, const int edge, const int picks, const lanewise_args *g,
+                          const real *tile_x, int64_t tile_first, real *y)
 {
     vec acc[LANEWISE_I];
 #pragma GCC unroll 8
     for (int i = 0; i < I; i++) acc[i] = vload(g->init);
     for (const lanewise_run *run = g->runs, *end = run + g->run_count; run < end; run++) {
-        const real *x = g->x + run->x, *w = g->w + run->w;
+        const real *x = tile_x + run->x, *w = g->w + run->w;
         const int64_t step = g->t_lines * g->line;
         const ivec pick = picks ? ivload(run->pick) : (ivec){0};
-        int64_t first = g->first, taps = g->taps;
+        int64_t first = tile_first, taps = g->taps;
         if (sharing) {
             for (; taps >= 3; taps -= 3, x += 3 * step, w += 3 * V, first += 3)
                 lanewise_taps(I, 3, sharing, edge, picks, g, x, w, pick, first, acc);
@@ -87,42 +98,66 @@ INLINE void lanewise_tile(const int I, const int sharing, const int edge, const 
     }
     const vec floor = vset1(g->floor);
 #pragma GCC unroll 8
-    for (int i = 0; i < I; i++) {
-        acc[i] = vmax(floor, acc[i]);
-        if (g->lanes == V) vstore(g->y + i * g->y_i, acc[i]);
-        else vstore_first(g->y + i * g->y_i, acc[i], g->lanes);
+    for (int i = 0; i < I; i++) acc[i] = vmax(floor, acc[i]);
+    if (g->lanes == V)
+#pragma GCC unroll 8
+        for (int i = 0; i < I; i++) vstore(y + i * g->y_i, acc[i]);
+    else
+        for (int i = 0; i < I; i++) vstore_first(y + i * g->y_i, acc[i], g->lanes);
+}
+
+typedef void lanewise_function(const lanewise_args *, const real *x, int64_t first, real *y);
+
+#define LANEWISE_TILES(M, S, E, P)                                                                                     \
+    M(1, S, E, P) M(2, S, E, P) M(3, S, E, P) M(4, S, E, P) M(5, S, E, P) M(6, S, E, P) M(7, S, E, P) M(8, S, E, P)
+#define LANEWISE_SHARINGS(M, E, P) LANEWISE_TILES(M, 0, E, P) LANEWISE_TILES(M, 1, E, P) LANEWISE_TILES(M, 2, E, P)
+#define LANEWISE_KINDS(M)                                                                                              \
+    LANEWISE_SHARINGS(M, 0, 0) LANEWISE_SHARINGS(M, 1, 0) LANEWISE_SHARINGS(M, 0, 1) LANEWISE_SHARINGS(M, 1, 1)
+
+#define DEFINE_LANEWISE(I, S, E, P)                                                                                    \
+    static void lanewise_##I##_##S##E##P(const lanewise_args *g, const real *x, int64_t first, real *y)                \
+    {                                                                                                                  \
+        lanewise_tile(I, S, E, P, g, x, first, y);                                                                     \
+    }
+#define NAME_LANEWISE(I, S, E, P) [P][S][I - 1][E] = lanewise_##I##_##S##E##P,
+LANEWISE_KINDS(DEFINE_LANEWISE)
+static lanewise_function *const lanewise_functions[2][3][LANEWISE_I][2] = {LANEWISE_KINDS(NAME_LANEWISE)};
+
+/* Targets begin .. end - 1 of all rows, a tile at a time; the last tile of a row may share some with the one before. */
+static void lanewise_span(const lanewise_args *g, int edge, int64_t begin, int64_t end)
+{
+    if (begin >= end) return;
+    const int64_t tile = ceil_div(end - begin, ceil_div(end - begin, LANEWISE_I));
+    const int sharing = lanewise_sharing(g->i_lines, g->t_lines, g->taps), picks = g->run_count && g->runs->pick;
+    lanewise_function *const function = lanewise_functions[picks][sharing][tile - 1][edge];
+    const int64_t x_i = g->i_lines * g->line;
+    for (int64_t row = 0; row < g->rows; row++) {
+        const real *x = g->x + row * g->x_row;
+        real *y = g->y + row * g->y_row;
+        for (int64_t done = begin; done < end; done += tile) {
+            const int64_t i = min64(done, end - tile);
+            function(g, x + i * x_i, g->first + i * g->i_lines, y + i * g->y_i);
+        }
     }
 }
 
-typedef void lanewise_function(const lanewise_args *);
-
-#define LANEWISE_TILES(M, ...)                                                                                         \
-    M(1, __VA_ARGS__) M(2, __VA_ARGS__) M(3, __VA_ARGS__) M(4, __VA_ARGS__)                                            \
-    M(5, __VA_ARGS__) M(6, __VA_ARGS__) M(7, __VA_ARGS__) M(8, __VA_ARGS__)
-#define LANEWISE_KINDS(M) M(0, 0, 0) M(1, 0, 0) M(2, 0, 0) M(0, 1, 0) M(1, 1, 0) M(2, 1, 0)                            \
-    M(0, 0, 1) M(1, 0, 1) M(2, 0, 1) M(0, 1, 1) M(1, 1, 1) M(2, 1, 1)
-
-#define DEFINE_LANEWISE(I, S, E, P)                                                                                    \
-    static void lanewise_##I##_##S##E##P(const lanewise_args *g) { lanewise_tile(I, S, E, P, g); }
-#define NAME_LANEWISE(I, S, E, P) [P][E][S][I - 1] = lanewise_##I##_##S##E##P,
-#define DEFINE_LANEWISE_KIND(S, E, P) LANEWISE_TILES(DEFINE_LANEWISE, S, E, P)
-#define NAME_LANEWISE_KIND(S, E, P) LANEWISE_TILES(NAME_LANEWISE, S, E, P)
-LANEWISE_KINDS(DEFINE_LANEWISE_KIND)
-static lanewise_function *const lanewise_functions[2][2][3][LANEWISE_I] = {LANEWISE_KINDS(NAME_LANEWISE_KIND)};
-
-/* `count` targets from g->y on. Changes x, y and first. */
-static void lanewise_sum(lanewise_args g, int64_t count)
+/* The targets of 0 .. i - 1 all of whose taps read lines that are there. */
+static row_span lanewise_whole(int64_t i, int64_t i_lines, int64_t first, int64_t last, int64_t lines)
 {
-    const int sharing = lanewise_sharing(g.i_lines, g.t_lines, g.taps), picks = g.run_count && g.runs->pick;
-    const int64_t tiles = ceil_div(count, LANEWISE_I);
-    const lanewise_args all = g;
-    for (int64_t tile = 0; tile < tiles; tile++) {
-        const int64_t i = part_begin(count, tiles, tile), n = part_begin(count, tiles, tile + 1) - i;
-        g.x = all.x + i * g.i_lines * g.line;
-        g.y = all.y + i * g.y_i;
-        g.first = all.first + i * g.i_lines;
-        const int edge = g.first < 0 || g.first + (n - 1) * g.i_lines + (g.taps - 1) * g.t_lines >= g.lines;
-        lanewise_functions[picks][edge][sharing][n - 1](&g);
+    row_span whole = {min64(i, first < 0 ? ceil_div(-first, i_lines) : 0), 0};
+    whole.end = last >= lines ? whole.begin : max64(whole.begin, min64(i, (lines - 1 - last) / i_lines + 1));
+    return whole;
+}
+
+static void lanewise_sum(const lanewise_args *g)
+{
+    const row_span whole = lanewise_whole(g->i, g->i_lines, g->first, g->first + (g->taps - 1) * g->t_lines, g->lines);
+    if (whole.end - whole.begin == g->i || whole.end - whole.begin >= LANEWISE_I) {
+        lanewise_span(g, 1, 0, whole.begin);
+        lanewise_span(g, 0, whole.begin, whole.end);
+        lanewise_span(g, 1, whole.end, g->i);
+    } else {
+        lanewise_span(g, 1, 0, g->i);
     }
 }
 
@@ -132,9 +167,8 @@ typedef struct {
     const real *x, *dy;
     real *dw;                           /* dw[o][t] at o dw_o + t V */
     const lane_int *pick;
-    int64_t outer, i;                   /* how many of each */
-    int64_t x_outer, dy_outer, x_o, dw_o;
-    int64_t line, dy_i;
+    int64_t rows, i;                    /* how many of each */
+    int64_t x_row, dy_row, line, dy_i, x_o, dw_o;
     int64_t i_lines, t_lines, first, lines;
     int64_t lanes;                      /* that x and dy have */
 } lanewise_weights_args;
@@ -145,7 +179,7 @@ enum { ALL_LANES, PICKED_LANES, FIRST_LANES };
 
 INLINE vec lanewise_load(const int lanes, const lanewise_weights_args *g, const real *x, ivec pick)
 {
-    return lanes == FIRST_LANES ? vload_first(x, g->lanes) : lanes == PICKED_LANES ? vpick(vload(x), pick) : vload(x);
+    return vkeep(lanes == FIRST_LANES ? vload_first(x, g->lanes) : lanes == PICKED_LANES ? vpick(vload(x), pick) : vload(x));
 }
 
 /* The products of I positions with O x T taps. Fewer than eight sums wait for each other, so positions take turns in
@@ -182,20 +216,17 @@ INLINE void lanewise_weights_tile(const int O, const int T, const int sharing, c
 #pragma GCC unroll 12
     for (int s = 0; s < sets * O * T; s++) acc[s] = vset1(0);
     const ivec pick = lanes == PICKED_LANES ? ivload(g->pick) : (ivec){0};
-    /* The positions whose taps all read lines that are there. */
-    const int64_t reach = g->first + (T - 1) * g->t_lines;
-    const int64_t begin = min64(g->i, g->first < 0 ? ceil_div(-g->first, g->i_lines) : 0);
-    const int64_t end = reach >= g->lines ? begin : max64(begin, min64(g->i, (g->lines - 1 - reach) / g->i_lines + 1));
-    for (int64_t outer = 0; outer < g->outer; outer++) {
-        const real *x = g->x + outer * g->x_outer, *dy = g->dy + outer * g->dy_outer;
+    const row_span whole = lanewise_whole(g->i, g->i_lines, g->first, g->first + (T - 1) * g->t_lines, g->lines);
+    for (int64_t row = 0; row < g->rows; row++) {
+        const real *x = g->x + row * g->x_row, *dy = g->dy + row * g->dy_row;
         const int64_t step = g->i_lines * g->line;
         int64_t i = 0;
 #define PRODUCTS(I, edge)                                                                                              \
     lanewise_products(I, O, T, sharing, lanes, edge, sets, g, x + i * step, dy + i * g->dy_i, pick,                    \
                       g->first + i * g->i_lines, acc)
-        for (; i < begin; i++) PRODUCTS(1, 1);
-        for (; i + LANEWISE_WEIGHTS_I <= end; i += LANEWISE_WEIGHTS_I) PRODUCTS(LANEWISE_WEIGHTS_I, 0);
-        for (; i < end; i++) PRODUCTS(1, 0);
+        for (; i < whole.begin; i++) PRODUCTS(1, 1);
+        for (; i + LANEWISE_WEIGHTS_I <= whole.end; i += LANEWISE_WEIGHTS_I) PRODUCTS(LANEWISE_WEIGHTS_I, 0);
+        for (; i < whole.end; i++) PRODUCTS(1, 0);
         for (; i < g->i; i++) PRODUCTS(1, 1);
 #undef PRODUCTS
     }
