@@ -7,7 +7,6 @@
  *                 A (broadcast)             B (vectors)               lanes of B and the target
  *     CHANNELS    source, I positions       weights, J units          V channels
  *     SAMPLES     weights, I units          source, J positions       V samples
- *     depthwise   source, I positions       weights, one unit         V channels; A is a vector, not broadcast
  *
  * A task is one block of samples (or sample), a bundle of channels, a band of target rows, and perhaps a share of the
  * bundle's units. Where a tap reaches past the source, or the source is PLAIN, the task first copies the source rows of
@@ -30,7 +29,7 @@ typedef struct {
 typedef struct {
     pycnn_conv shape;
     pycnn_layout layout, source_layout;
-    int backward, depthwise;
+    int backward;
     int64_t blocks;                                 /* of samples */
     int64_t sources, targets;                       /* channels */
     int64_t source[3], target[3], source_size, target_size;
@@ -80,8 +79,7 @@ static int build_reduction(const conv_pass *c, const axis_phase axis[3], channel
     const int64_t *kernel = c->shape.window.kernel, pixel = c->pixel;
     const int by_samples = c->layout == PYCNN_SAMPLES;
     const int tight = c->source_layout == PYCNN_PLAIN;
-    const int apart = by_samples || c->depthwise;       /* the lanes of source and target never meet */
-    const int along_row = apart ? axis[2].taps > 1 : tight && (axis[2].offset_step == 1 || channels == 1);
+    const int along_row = by_samples ? axis[2].taps > 1 : tight && (axis[2].offset_step == 1 || channels == 1);
     int64_t end = 0, steps = taps * channels;
     if (steps > INT32_MAX) return PYCNN_TOO_LARGE;
     *r = (reduction){.runs = malloc((size_t)(steps + 1) * sizeof *r->runs),
@@ -91,7 +89,7 @@ static int build_reduction(const conv_pass *c, const axis_phase axis[3], channel
     if (!r->runs || !r->channel || !r->tap || !r->row) return PYCNN_NO_MEMORY;
     if (!steps) return PYCNN_OK;
 
-    if (apart)
+    if (by_samples)
         r->k_stride = along_row ? axis[2].offset_step * pixel : c->unit_stride;
     else
         r->k_stride = along_row && channels == 1 ? axis[2].offset_step : 1;
@@ -105,7 +103,7 @@ static int build_reduction(const conv_pass *c, const axis_phase axis[3], channel
     FOR_TAPS(0, d) FOR_TAPS(1, h) {
         AT(d, 0) AT(h, 1)
         if (td == 0) r->row[th] = (struct row_start){r->run_count, r->steps, end};
-        if (apart && along_row) {                  /* channels; a run over the taps of a row */
+        if (by_samples && along_row) {             /* channels; a run over the taps of a row */
             for (int64_t ch = 0; ch < channels && !status; ch++) {
                 status = add_run(r, ch * c->unit_stride + OFFSET(axis[2].first_offset), &end, axis[2].taps, by_samples);
                 for (int64_t tw = 0; tw < axis[2].taps; tw++) add_step(r, ch, TAP(tap_of(&axis[2], tw).tap));
@@ -117,7 +115,7 @@ static int build_reduction(const conv_pass *c, const axis_phase axis[3], channel
         } else FOR_TAPS(2, w) {                         /* taps of a row; runs over channels */
             AT(w, 2)
             const int64_t offset = OFFSET(w.offset), first = bundle.source % V;
-            if (apart || tight) {
+            if (by_samples || tight) {
                 status = add_run(r, offset, &end, channels, by_samples);
                 for (int64_t ch = 0; ch < channels; ch++) add_step(r, ch, TAP(w.tap));
                 continue;
@@ -154,9 +152,7 @@ static void release_pass(conv_pass *c)
 
 INLINE channel_bundle pass_bundle(const conv_pass *c, int64_t b)
 {
-    channel_bundle bundle = bundle_of(c->layout, c->targets, c->sources, c->shape.groups, b);
-    if (c->depthwise) bundle.sources = 1;
-    return bundle;
+    return bundle_of(c->layout, c->targets, c->sources, c->shape.groups, b);
 }
 
 /* The phases of bundle b. */
@@ -207,7 +203,7 @@ static int build_pass(conv_pass *c, const pycnn_conv *shape, pycnn_layout layout
     const int by_samples = layout == PYCNN_SAMPLES;
     const pycnn_conv simplified = conv_simplified(*shape);
     *c = (conv_pass){.shape = pool ? *shape : simplified, .layout = layout, .source_layout = source_layout,
-                     .backward = backward, .depthwise = is_depthwise(shape, layout, source_layout)};
+                     .backward = backward};
     const pycnn_window *w = &c->shape.window;
     c->blocks = by_samples ? ceil_div(c->shape.n, V) : c->shape.n;
     c->sources = backward ? c->shape.k : c->shape.c;
@@ -225,7 +221,7 @@ static int build_pass(conv_pass *c, const pycnn_conv *shape, pycnn_layout layout
         c->pad[a] = axis_overhang(w, a, backward);
         if (c->pad[a].before || c->pad[a].after) c->use_panel = 1;
     }
-    c->bundles = bundle_count(layout, c->targets, c->shape.groups);
+    c->bundles = c->shape.groups;
     c->units = pass_bundle(c, 0).units;
     c->bias_size = by_samples ? c->targets * V : round_up(c->targets, V);
 
@@ -268,11 +264,7 @@ static int build_pass(conv_pass *c, const pycnn_conv *shape, pycnn_layout layout
         c->unit_stride = c->panel_depth * c->depth_stride;
     }
 
-    for (int64_t b = 0; b < c->bundles; b++) {
-        channel_bundle bundle = pass_bundle(c, b);
-        if (bundle.sources != first.sources || (source_layout == PYCNN_CHANNELS && bundle.source % V))
-            c->bundles_differ = 1;
-    }
+    c->bundles_differ = source_layout == PYCNN_CHANNELS && c->bundles > 1 && first.sources % V;
     if (c->bundles_differ) {
         conv_phase *all = calloc((size_t)(c->phases * c->bundles), sizeof *all);
         if (!all) return PYCNN_NO_MEMORY;
@@ -318,26 +310,20 @@ static int64_t direct_packed_size(const pycnn_conv *shape, pycnn_layout layout, 
 typedef struct { conv_pass pass; const real *w, *bias; real *packed; } conv_pack_args;
 
 /* The weights of the target channels target + begin .. target + end - 1 of a tile, at each step of a reduction, one by
-   one. A weight between groups is zero; so is one of a channel beyond the last. */
-static void pack_lanes(const conv_pass *c, channel_bundle bundle, const reduction *r, const real *w, int64_t target,
-                       int64_t begin, int64_t end, int64_t width, real *packed)
+   one; zeros for a channel beyond the last. */
+static void pack_lanes(const conv_pass *c, const reduction *r, const real *w, int64_t target, int64_t begin, int64_t end,
+                       int64_t width, real *packed)
 {
     const pycnn_conv *s = &c->shape;
     const int64_t *kernel = s->window.kernel, taps = kernel[0] * kernel[1] * kernel[2];
-    const int64_t per_filter = s->c / s->groups * taps;
-    const int64_t targets = c->targets / s->groups, sources = c->sources / s->groups;
+    const int64_t per_filter = s->c / s->groups * taps, filters = s->k / s->groups, targets = c->targets / s->groups;
     const int64_t target_stride = c->backward ? taps : per_filter, source_stride = c->backward ? per_filter : taps;
-    const int64_t filters = s->k / s->groups;
     const int64_t lanes = min64(width, c->targets - target);
     for (int64_t lane = begin; lane < end; lane++) {
         const int64_t ch = target + lane, group = lane < lanes ? ch / targets : 0;
-        const int64_t first = group * sources - bundle.source;      /* of the group's source channels, in the bundle */
         const real *from = w + group * filters * per_filter + (ch - group * targets) * target_stride;
-        for (int64_t i = 0; i < r->steps; i++) {
-            const int64_t source = c->depthwise ? 0 : r->channel[i] - first;
-            const int connected = lane < lanes && source >= 0 && source < sources;
-            packed[i * width + lane] = connected ? from[source * source_stride + r->tap[i]] : 0;
-        }
+        for (int64_t i = 0; i < r->steps; i++)
+            packed[i * width + lane] = lane < lanes ? from[r->channel[i] * source_stride + r->tap[i]] : 0;
     }
 }
 
@@ -369,8 +355,8 @@ static void pack_vectors(const conv_pass *c, const reduction *r, const real *w, 
 }
 
 /* A whole tile. `step_of` is scratch for the step of each source channel and tap. */
-static void pack_tile(const conv_pass *c, channel_bundle bundle, const reduction *r, const real *w, int64_t target,
-                      int64_t width, int32_t *step_of, real *packed)
+static void pack_tile(const conv_pass *c, const reduction *r, const real *w, int64_t target, int64_t width,
+                      int32_t *step_of, real *packed)
 {
     const int64_t *kernel = c->shape.window.kernel, taps = kernel[0] * kernel[1] * kernel[2];
     int64_t lane = 0;
@@ -380,7 +366,7 @@ static void pack_tile(const conv_pass *c, channel_bundle bundle, const reduction
         for (; lane + V <= min64(width, c->targets - target); lane += V)
             pack_vectors(c, r, w, target, lane, width, step_of, packed);
     }
-    pack_lanes(c, bundle, r, w, target, lane, width, width, packed);
+    pack_lanes(c, r, w, target, lane, width, width, packed);
 }
 
 static void run_conv_pack(const void *args, int64_t begin, int64_t end, void *scratch)
@@ -392,13 +378,12 @@ static void run_conv_pack(const void *args, int64_t begin, int64_t end, void *sc
         const int64_t b = task / c->unit_tiles, tile = task % c->unit_tiles;
         const int64_t unit = part_begin(c->units, c->unit_tiles, tile);
         const int64_t width = (part_begin(c->units, c->unit_tiles, tile + 1) - unit) * per_unit;
-        const channel_bundle bundle = pass_bundle(c, b);
-        const int64_t target = (bundle.unit + unit) * per_unit;
+        const int64_t target = (pass_bundle(c, b).unit + unit) * per_unit;
         const conv_phase *phase = phases_of(c, b);
         real *packed = a->packed + c->bias_size + packed_bundle(c, b);
         for (int64_t i = 0; i < c->phases; i++) {
             const reduction *r = &phase[i].sum;
-            pack_tile(c, bundle, r, a->w, target, width, scratch, packed + unit * per_unit * r->steps);
+            pack_tile(c, r, a->w, target, width, scratch, packed + unit * per_unit * r->steps);
             packed += c->units * per_unit * r->steps;
         }
         for (int64_t l = 0; l < width; l++) {
@@ -547,7 +532,7 @@ static void conv_rows(const conv_args *a, const conv_phase *phase, int64_t depth
                     brgemm(units, positions, &g);
                 } else {
                     g.b = row_weights, g.a = source_row + q * step;
-                    (c->depthwise ? brgemm_lanewise : brgemm)(positions, units, &g);
+                    brgemm(positions, units, &g);
                 }
             }
         }
@@ -685,11 +670,9 @@ static int prepare_conv(pycnn_step *step, conv_args *a, const pycnn_conv *shape,
             scratch = a->band_size = c->units * rows * c->target[2] * V;
         }
         if (c->use_panel) {
-            const channel_bundle first = pass_bundle(c, 0);
-            int64_t units = source_layout == PYCNN_PLAIN ? 1 : layout == PYCNN_SAMPLES ? first.sources
-                          : ceil_div(first.sources, V) + 1;
-            for (int64_t b = 0; b < c->bundles; b++)
-                if (c->bundles_differ) units = max64(units, ceil_div(pass_bundle(c, b).sources, V) + 1);
+            const int64_t sources = pass_bundle(c, 0).sources;
+            const int64_t units = source_layout == PYCNN_PLAIN ? 1 : layout == PYCNN_SAMPLES ? sources
+                                : ceil_div(sources, V) + 1;
             scratch += units * c->unit_stride + V;
         }
         status = PREPARE(step, run_conv, c->blocks * c->bundles * c->target[0] * c->bands * c->splits,

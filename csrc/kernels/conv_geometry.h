@@ -95,41 +95,17 @@ static pycnn_conv conv_simplified(pycnn_conv c) { return conv_flattened(c, TILE_
 
 #define PANEL_BYTES (384 * 1024)        /* of the second-level cache, for the source of a task */
 
-/* Target channels come in units: a vector of V channels in CHANNELS, one channel in SAMPLES. A bundle is a run of units
-   that read the same source channels: all of them, or a group's. Where a group is not a whole number of vectors, each
-   vector is a bundle and reads the channels of all groups it has lanes of; weights between groups are packed as zeros. */
+/* Target channels come in units: a vector of V channels in CHANNELS, one channel in SAMPLES. A bundle is the units of a group,
+   which read the same source channels. */
 typedef struct {
     int64_t unit, units;                /* first unit, and how many */
     int64_t source, sources;            /* first source channel, and how many */
 } channel_bundle;
 
-/* Whether each lane of a vector of targets reads the same lane of a vector of sources: a filter to a channel, in CHANNELS on both
-   sides. A bundle is then a vector, and all its lanes count as one source channel. */
-INLINE int is_depthwise(const pycnn_conv *c, pycnn_layout layout, pycnn_layout source_layout)
-{
-    return layout == PYCNN_CHANNELS && source_layout == PYCNN_CHANNELS && c->groups > 1 && c->groups == c->c
-        && c->groups == c->k;
-}
-
 INLINE int64_t channels_per_unit(pycnn_layout layout) { return layout == PYCNN_CHANNELS ? V : 1; }
-
-INLINE int whole_groups(pycnn_layout layout, int64_t channels, int64_t groups)
-{
-    return groups == 1 || channels / groups % channels_per_unit(layout) == 0;
-}
-
-INLINE int64_t bundle_count(pycnn_layout layout, int64_t channels, int64_t groups)
-{
-    return whole_groups(layout, channels, groups) ? groups : ceil_div(channels, V);
-}
 
 static channel_bundle bundle_of(pycnn_layout layout, int64_t targets, int64_t sources, int64_t groups, int64_t b)
 {
-    const int64_t per_unit = channels_per_unit(layout), per_group = targets / groups, in_group = sources / groups;
-    if (whole_groups(layout, targets, groups)) {
-        int64_t units = ceil_div(per_group, per_unit);
-        return (channel_bundle){b * units, units, b * in_group, in_group};
-    }
-    int64_t first = b * V / per_group, last = (min64(b * V + V, targets) - 1) / per_group;
-    return (channel_bundle){b, 1, first * in_group, (last - first + 1) * in_group};
+    const int64_t units = ceil_div(targets / groups, channels_per_unit(layout)), in_group = sources / groups;
+    return (channel_bundle){b * units, units, b * in_group, in_group};
 }

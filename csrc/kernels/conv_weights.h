@@ -7,7 +7,6 @@
  *                 A                                     B
  *     CHANNELS    x, I items (broadcast): channels      dy, J units of V filters
  *     SAMPLES     dy, I filters (vectors of samples)    x, J items: taps of a row, or channels where a row has one tap
- *     depthwise   x, I items (vectors): taps of a row   dy, one unit
  *
  * In CHANNELS the lanes are V filters and the tile is exact; positions whose tap reaches past x are skipped. A PLAIN x of few
  * channels is first copied to a zero-padded panel, channels interleaved, and the items are taps and channels of a row.
@@ -22,7 +21,6 @@
 typedef struct {
     pycnn_conv shape;
     pycnn_layout layout, x_layout;
-    int depthwise;
     int64_t blocks, chunks;                     /* blocks of samples, and into how many partial sums they go */
     int64_t bundles, units, unit_tiles;         /* bundles of filters (see conv_geometry.h), units and tiles of a bundle */
     int64_t item_tile;                          /* items of a register tile, at most */
@@ -41,9 +39,7 @@ typedef struct {
 
 INLINE channel_bundle weights_bundle(const weights_pass *c, int64_t b)
 {
-    channel_bundle bundle = bundle_of(c->layout, c->shape.k, c->shape.c, c->shape.groups, b);
-    if (c->depthwise) bundle.sources = 1;
-    return bundle;
+    return bundle_of(c->layout, c->shape.k, c->shape.c, c->shape.groups, b);
 }
 
 /* The source channels of a split, counted from the bundle's first: a vector of them in CHANNELS. */
@@ -60,15 +56,14 @@ static row_span split_sources(const weights_pass *c, channel_bundle bundle, int6
 static weights_pass build_weights_pass(const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout)
 {
     const int by_samples = layout == PYCNN_SAMPLES, tight = x_layout == PYCNN_PLAIN;
-    weights_pass c = {.shape = conv_simplified(*shape), .layout = layout, .x_layout = x_layout,
-                      .depthwise = is_depthwise(shape, layout, x_layout)};
+    weights_pass c = {.shape = conv_simplified(*shape), .layout = layout, .x_layout = x_layout};
     const pycnn_conv *s = &c.shape;
     const pycnn_window *w = &s->window;
     c.blocks = by_samples ? ceil_div(s->n, V) : s->n;
     c.taps = w->kernel[0] * w->kernel[1] * w->kernel[2];
     c.x_size = w->in[0] * w->in[1] * w->in[2];
     c.y_size = w->out[0] * w->out[1] * w->out[2];
-    c.bundles = bundle_count(layout, s->k, s->groups);
+    c.bundles = s->groups;
     c.all_units = by_samples ? s->k : ceil_div(s->k, V);
     int64_t vectors = 1;                        /* of source channels that a bundle has a share of */
     for (int64_t b = 0; b < c.bundles; b++) {
@@ -81,7 +76,7 @@ static weights_pass build_weights_pass(const pycnn_conv *shape, pycnn_layout lay
     c.use_panel = tight;
     for (int a = 0; a < 3; a++) {
         c.pad[a] = axis_overhang(w, a, 0);
-        if ((by_samples || c.depthwise) && (c.pad[a].before || c.pad[a].after)) c.use_panel = 1;
+        if (by_samples && (c.pad[a].before || c.pad[a].after)) c.use_panel = 1;
     }
     if (!c.use_panel) memset(c.pad, 0, sizeof c.pad);
     c.pixel = tight ? s->c : V;
@@ -90,7 +85,6 @@ static weights_pass build_weights_pass(const pycnn_conv *shape, pycnn_layout lay
     c.unit_stride = (c.pad[0].before + w->in[0] + c.pad[0].after) * c.depth_stride;
 
     const int64_t items = by_samples ? (w->kernel[2] > 1 ? w->kernel[2] : c.most_sources)
-                        : c.depthwise ? w->kernel[2]
                         : tight ? (w->dilation[2] == 1 ? w->kernel[2] : 1) * s->c : min64(V, c.most_sources);
     const brgemm_cut cut = by_samples ? brgemm_choose_cut(c.units, items, w->out[1] * w->out[2])
                                       : brgemm_choose_cut(items, c.units, w->out[1] * w->out[2]);
@@ -211,7 +205,7 @@ static void sum_band(const weights_pass *c, row_span rows, int64_t d_tap, int64_
             g.a = x_item, g.a_i = items.x_step, g.a_k = x_step;
             g.b = dy_first, g.b_j = plane, g.b_k = V;
             g.c_i = g.init_i = items.partial_step, g.c_j = g.init_j = unit_step;
-            (c->depthwise ? brgemm_lanewise : brgemm)(count, units, &g);
+            brgemm(count, units, &g);
         }
     }
 }
@@ -238,9 +232,6 @@ static void sum_tile(const weights_pass *c, row_span rows, const real *dy, int64
                 for (int64_t ch = sources.begin; ch < sources.end; ch++)
                     sum_band(c, rows, d, h, 0, dy, units, x + ch * c->unit_stride, row_taps,
                              partial + (ch * c->taps + row) * V, per_filter, runs);
-            } else if (c->depthwise) {
-                const tile_items row_taps = {kernel[2], c->shape.window.dilation[2] * V, width};
-                sum_band(c, rows, d, h, 0, dy, units, x, row_taps, partial + row * width, V, runs);
             } else if (plain && whole_rows) {
                 const tile_items row_taps = {kernel[2] * c->pixel, 1, width};
                 sum_band(c, rows, d, h, 0, dy, units, x, row_taps, partial + row * most * width, V, runs);
@@ -432,7 +423,7 @@ static void reduce_rows(const conv_reduce_args *a, int64_t at, int64_t width, in
     }
 }
 
-/* A task is a unit of V filters: each goes to its lane's filter, if the channel is of the filter's group. */
+/* A task is a unit of V filters: each goes to its lane's filter. */
 static void reduce_unit(const conv_reduce_args *a, int64_t unit)
 {
     const weights_pass *c = &a->pass;
@@ -443,7 +434,7 @@ static void reduce_unit(const conv_reduce_args *a, int64_t unit)
     while (part_begin(bundle.units, c->unit_tiles, tile + 1) <= in_bundle) tile++;
     const int64_t first = part_begin(bundle.units, c->unit_tiles, tile);
     const int64_t width = part_begin(bundle.units, c->unit_tiles, tile + 1) - first;
-    const int64_t per_group = s->k / s->groups, group_sources = s->c / s->groups, k0 = unit * V;
+    const int64_t k0 = unit * V;
     const int64_t at = b * c->bundle_size + first * c->taps * c->most_sources * V + (in_bundle - first) * V;
     const int64_t lanes = min64(V, s->k - k0);
     real sums[V];
@@ -451,11 +442,8 @@ static void reduce_unit(const conv_reduce_args *a, int64_t unit)
     else for (int64_t ch = 0; ch < bundle.sources; ch++)
         for (int64_t tap = 0; tap < c->taps; tap++) {
             sum_chunks(a, at + (tap * c->most_sources + ch) * width * V, 1, sums);
-            for (int64_t l = 0; l < lanes; l++) {
-                const int64_t k = k0 + l, of_group = c->depthwise ? 0 : bundle.source + ch - k / per_group * group_sources;
-                if (of_group >= 0 && of_group < group_sources)
-                    put(a, a->dw + (k * group_sources + of_group) * c->taps + tap, sums[l]);
-            }
+            for (int64_t l = 0; l < lanes; l++)
+                put(a, a->dw + ((k0 + l) * bundle.sources + ch) * c->taps + tap, sums[l]);
         }
     if (!a->db) return;
     sum_chunks(a, c->bundles * c->bundle_size + unit * V, 1, sums);
