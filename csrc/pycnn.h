@@ -105,7 +105,7 @@ typedef struct {
     int (*reorder)(pycnn_step *, pycnn_layout from, pycnn_layout to, int gradient, int64_t n, int64_t c, int64_t s,
                    const void *x, void *y);
 
-    /* ---- conv.h, conv_columns.h, conv_weights.h: convolution ------------------------------------------ */
+    /* ---- convolution.h: convolution, by the algorithm that it chooses ---------------------------------- */
     /* `layout` is that of y and dy, x_layout that of x and dx. They are the same, but with one group PLAIN goes with
        CHANNELS, too: for a side of few channels. */
     /* Elements of the packed weights of conv_forward and conv_backward_data. */
@@ -133,6 +133,16 @@ typedef struct {
     /* partial -> dw (K, C/groups, kernel) and db (K) or NULL; `accumulate` adds to what is there. */
     int (*conv_reduce_weights)(pycnn_step *, const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout,
                                int accumulate, const void *partial, void *dw, void *db);
+
+    /* ---- planes.h: depthwise convolution, groups = c, depth 1, of PLAIN arrays of the caller's ------------ */
+    /* y = b + w * x, with w (K, 1, kernel) and bias (K), a slot or NULL. */
+    int (*planes_forward)(pycnn_step *, const pycnn_conv *, pycnn_slot x, pycnn_slot w, pycnn_slot bias, void *const *y);
+    /* dx = b + w^T * dy, bias (C). */
+    int (*planes_backward_data)(pycnn_step *, const pycnn_conv *, pycnn_slot dy, pycnn_slot w, pycnn_slot bias,
+                                void *const *dx);
+    /* dw, and db unless it is NULL. */
+    int (*planes_backward_weights)(pycnn_step *, const pycnn_conv *, pycnn_slot dy, pycnn_slot x, void *const *dw,
+                                   void *const *db);
 
     /* ---- dense.h: x (N, C) and y (N, K) are PLAIN, w is (K, C) ----------------------------------------- */
     int (*dense_forward)(pycnn_step *, int64_t n, int64_t c, int64_t k, pycnn_activation,

@@ -74,6 +74,9 @@ cdef extern from "pycnn.h" nogil:
         int64_t conv_partial_size(pycnn_conv *, pycnn_layout, pycnn_layout)
         int conv_backward_weights(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, const unsigned char *, void *, void *,
                                   void *)
+        int planes_forward(pycnn_step *, pycnn_conv *, pycnn_slot, pycnn_slot, pycnn_slot, void **)
+        int planes_backward_data(pycnn_step *, pycnn_conv *, pycnn_slot, pycnn_slot, pycnn_slot, void **)
+        int planes_backward_weights(pycnn_step *, pycnn_conv *, pycnn_slot, pycnn_slot, void **, void **)
         int conv_reduce_weights(pycnn_step *, pycnn_conv *, pycnn_layout, pycnn_layout, int, void *, void *, void *)
         int dense_forward(pycnn_step *, int64_t, int64_t, int64_t, pycnn_activation, void *, void *, void *, void *)
         int dense_backward_data(pycnn_step *, int64_t, int64_t, int64_t, pycnn_activation,
@@ -427,6 +430,21 @@ cdef class Program:
         cdef pycnn_conv c = to_conv(conv)
         self.append(self.table.conv_reduce_weights(self.new_step(), &c, layout, x_layout, accumulate, <void *>partial,
                                                    <void *>dw, <void *>db))
+
+    def planes_forward(self, conv, uintptr_t x_slot, uintptr_t w_slot, uintptr_t bias_slot, uintptr_t y_slot):
+        cdef pycnn_conv c = to_conv(conv)
+        self.append(self.table.planes_forward(self.new_step(), &c, <pycnn_slot>x_slot, <pycnn_slot>w_slot,
+                                              <pycnn_slot>bias_slot, <void **>y_slot))
+
+    def planes_backward_data(self, conv, uintptr_t dy_slot, uintptr_t w_slot, uintptr_t bias_slot, uintptr_t dx_slot):
+        cdef pycnn_conv c = to_conv(conv)
+        self.append(self.table.planes_backward_data(self.new_step(), &c, <pycnn_slot>dy_slot, <pycnn_slot>w_slot,
+                                                    <pycnn_slot>bias_slot, <void **>dx_slot))
+
+    def planes_backward_weights(self, conv, uintptr_t dy_slot, uintptr_t x_slot, uintptr_t dw_slot, uintptr_t db_slot):
+        cdef pycnn_conv c = to_conv(conv)
+        self.append(self.table.planes_backward_weights(self.new_step(), &c, <pycnn_slot>dy_slot, <pycnn_slot>x_slot,
+                                                       <void **>dw_slot, <void **>db_slot))
 
     def dense_forward(self, int64_t n, int64_t c, int64_t k, activation, uintptr_t x, uintptr_t w, uintptr_t bias,
                       uintptr_t y):

@@ -94,12 +94,13 @@ static void release_grouped_pass(grouped_pass *c)
     free(c->picks.picks);
 }
 
-static grouped_phase *ascending_phases(const grouped_pass *c, int axis, int64_t *taps)
+static grouped_phase *ascending_phases(const pycnn_window *w, int axis, int backward, int64_t *taps)
 {
-    grouped_phase *phases = malloc((size_t)c->phase_count[axis] * sizeof *phases);
+    const int64_t count = axis_phase_count(w, axis, backward);
+    grouped_phase *phases = malloc((size_t)count * sizeof *phases);
     *taps = 0;
-    for (int64_t f = 0; phases && f < c->phase_count[axis]; f++) {
-        axis_phase p = axis_phase_of(&c->shape.window, axis, c->backward, f);
+    for (int64_t f = 0; phases && f < count; f++) {
+        axis_phase p = axis_phase_of(w, axis, backward, f);
         if (p.offset_step < 0) {
             p.first_offset += (p.taps - 1) * p.offset_step;
             p.first_tap += (p.taps - 1) * p.tap_step;
@@ -130,7 +131,7 @@ static int build_grouped_pass(grouped_pass *c, const pycnn_conv *shape, int back
         c->target_size *= c->target[a];
         c->taps *= w->kernel[a];
         c->phase_count[a] = axis_phase_count(w, a, backward);
-        if (!(c->phase[a] = ascending_phases(c, a, &c->phase_taps[a]))) return PYCNN_NO_MEMORY;
+        if (!(c->phase[a] = ascending_phases(w, a, backward, &c->phase_taps[a]))) return PYCNN_NO_MEMORY;
     }
     source_picks *p = &c->picks;
     p->units = c->target_vectors;

@@ -17,6 +17,7 @@
 #include "winograd.h"
 #include "winograd_weights.h"
 #include "convolution.h"
+#include "planes.h"
 #include "dense.h"
 #include "connected.h"
 #include "scale_maps.h"
@@ -41,6 +42,9 @@ const pycnn_kernels PYCNN_VARIANT = {
     .conv_partial_size = conv_partial_size,
     .conv_backward_weights = conv_backward_weights,
     .conv_reduce_weights = conv_reduce_weights,
+    .planes_forward = planes_forward,
+    .planes_backward_data = planes_backward_data,
+    .planes_backward_weights = planes_backward_weights,
     .dense_forward = dense_forward,
     .dense_backward_data = dense_backward_data,
     .dense_backward_weights = dense_backward_weights,

@@ -101,11 +101,21 @@ def _layouts(lanes, conv, lane_channels, reads_x):
     return CHANNELS, CHANNELS
 
 
+def _by_planes(lanes, conv, target_spatial):
+    """Whether a pass is done on the arrays as they are, lanes being columns: it is depthwise, its maps are rows or images,
+    and a row fills half a vector at least."""
+    return 1 < conv.groups == conv.c and len(target_spatial) <= 2 and 2 * target_spatial[-1] >= lanes
+
+
 def _forward(conv, x, w, b):
     """y (N, K, *out) of a convolution."""
 
     def lay_out(p):
         lanes = p.kernels.lanes
+        if _by_planes(lanes, conv, conv.out_spatial):
+            source, weights, bias = p.slot(), p.slot(), p.slot() if b is not None else 0
+            p.program.planes_forward(conv.descriptor, source, weights, bias, p.slot())
+            return
         layout, x_layout = _layouts(lanes, conv, conv.k, True)
         if layout == CHANNELS and writes_plain(lanes, conv.k, conv.groups, conv.out_spatial[-1]):
             layout = x_layout = PLAIN
@@ -123,6 +133,10 @@ def _backward_data(conv, dy, w, b):
 
     def lay_out(p):
         lanes = p.kernels.lanes
+        if _by_planes(lanes, conv, conv.in_spatial):
+            source, weights, bias = p.slot(), p.slot(), p.slot() if b is not None else 0
+            p.program.planes_backward_data(conv.descriptor, source, weights, bias, p.slot())
+            return
         layout, _ = _layouts(lanes, conv, conv.c, False)
         if layout == CHANNELS and writes_plain(lanes, conv.c, conv.groups, conv.in_spatial[-1], conv.stride[-1]):
             layout = PLAIN
@@ -150,6 +164,10 @@ def _backward_weights(conv, dy, x, with_bias):
     """dw, and db if asked for, of a convolution."""
 
     def lay_out(p):
+        if _by_planes(p.kernels.lanes, conv, conv.out_spatial):
+            gradient, source, dw = p.slot(), p.slot(), p.slot()
+            p.program.planes_backward_weights(conv.descriptor, gradient, source, dw, p.slot() if with_bias else 0)
+            return
         layout, x_layout = _layouts(p.kernels.lanes, conv, conv.k, True)
         gradient, source = p.read(conv.y_shape, layout, gradient=True), p.read(conv.x_shape, x_layout)
         partial = p.memory(p.kernels.conv_partial_size(conv.descriptor, layout, x_layout))
