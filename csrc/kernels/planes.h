@@ -70,7 +70,8 @@ static int build_plane_pass(plane_pass *c, const pycnn_conv *shape, int backward
     c->before = axis_overhang(w, 2, backward).before;
     for (int64_t f = 0; f < c->phase_count[1]; f++) reach = max64(reach, c->before + offset_high(&c->phase[1][f].axis));
     c->sub_rows = first->in_step;
-    c->pitch = round_up(round_up(first->count, V) + reach / c->sub_rows + V, V);
+    c->pitch = max64(round_up(first->count, V) + reach / c->sub_rows,
+                     ceil_div(c->before + c->source[1], c->sub_rows));
     c->row = c->sub_rows * c->pitch;
     c->dealt = c->phase_count[1] > 1 ? round_up(first->count, V) : 0;
 
@@ -84,7 +85,7 @@ static int build_plane_pass(plane_pass *c, const pycnn_conv *shape, int backward
         const row_span s = plane_source_rows(c, plane_band(c, band));
         c->panel_rows = max64(c->panel_rows, s.end - s.begin);
     }
-    c->plane = c->panel_rows * c->row;
+    c->plane = round_up(c->panel_rows * c->row, V);
     return PYCNN_OK;
 }
 
@@ -93,54 +94,50 @@ static int build_plane_pass(plane_pass *c, const pycnn_conv *shape, int backward
 #define ZIP_LOW(l, h) ((l) / 2 + (l) % 2 * V)
 #define ZIP_HIGH(l, h) ((l) / 2 + V / 2 + (l) % 2 * V)
 
-/* to[f][i] = x[f + i step - before], zero outside: x has n reals, and a sub-row `pitch`. */
+/* The first n lanes, as far as there are any. */
+INLINE vec vload_some(const real *x, int64_t n) { return n >= V ? vload(x) : n > 0 ? vload_first(x, n) : vset1(0); }
+INLINE void vstore_some(real *x, vec a, int64_t n)
+{
+    if (n >= V) vstore(x, a);
+    else if (n > 0) vstore_first(x, a, n);
+}
+
+/* to[f][i] = x[f + i step - before] for each of x's n reals; a sub-row is `pitch` reals. */
 static void deal_out(const real *x, int64_t n, int64_t before, int64_t step, real *to, int64_t pitch)
 {
-    int64_t i = 0;
-    if (step > 2) {
-        for (int64_t f = 0; f < step; f++)
-            for (i = 0; i < pitch; i++) {
-                const int64_t at = f + i * step - before;
-                to[f * pitch + i] = at >= 0 && at < n ? x[at] : 0;
-            }
+    int64_t at = 0;
+    if (step == 1) {
+        for (; at < n; at += V) vstore_some(to + before + at, vload_some(x + at, n - at), n - at);
         return;
     }
-    for (; i < pitch && i * step < before; i++)
-        for (int64_t f = 0; f < step; f++) {
-            const int64_t at = f + i * step - before;
-            to[f * pitch + i] = at >= 0 && at < n ? x[at] : 0;
+    if (step == 2) {
+        if (before % 2) to[pitch + before / 2] = x[at++];
+        for (int64_t i = (before + 1) / 2; at < n; i += V, at += 2 * V) {
+            const vec a = vload_some(x + at, n - at), b = vload_some(x + at + V, n - at - V);
+            vstore_some(to + i, __builtin_shufflevector(a, b, LANES(EVEN, 0)), (n - at + 1) / 2);
+            vstore_some(to + pitch + i, __builtin_shufflevector(a, b, LANES(ODD, 0)), (n - at) / 2);
         }
-    for (; i < pitch; i += V) {
-        const int64_t at = i * step - before;
-        const vec a = at + V <= n ? vload(x + at) : at < n ? vload_first(x + at, n - at) : vset1(0);
-        vec even = a;
-        if (step == 2) {
-            const int64_t next = at + V;
-            const vec b = next + V <= n ? vload(x + next) : next < n ? vload_first(x + next, n - next) : vset1(0);
-            even = __builtin_shufflevector(a, b, LANES(EVEN, 0));
-            const vec odd = __builtin_shufflevector(a, b, LANES(ODD, 0));
-            if (i + V <= pitch) vstore(to + pitch + i, odd);
-            else vstore_first(to + pitch + i, odd, pitch - i);
-        }
-        if (i + V <= pitch) vstore(to + i, even);
-        else vstore_first(to + i, even, pitch - i);
+        return;
     }
+    for (; at < n; at++) to[(before + at) % step * pitch + (before + at) / step] = x[at];
 }
 
-/* y[f + i step] = x[f][i] for all of y's n reals. */
+/* y[f + i step] = x[f][i] for all of y's n reals; the sub-rows of x are whole vectors. */
 static void deal_together(const real *x, int64_t pitch, int64_t step, real *y, int64_t n)
 {
-    int64_t i = 0;
-    if (step == 2)
-        for (; 2 * (i + V) <= n; i += V) {
+    if (step == 2) {
+        for (int64_t i = 0; 2 * i < n; i += V) {
             const vec a = vload(x + i), b = vload(x + pitch + i);
-            vstore(y + 2 * i, __builtin_shufflevector(a, b, LANES(ZIP_LOW, 0)));
-            vstore(y + 2 * i + V, __builtin_shufflevector(a, b, LANES(ZIP_HIGH, 0)));
+            vstore_some(y + 2 * i, __builtin_shufflevector(a, b, LANES(ZIP_LOW, 0)), n - 2 * i);
+            vstore_some(y + 2 * i + V, __builtin_shufflevector(a, b, LANES(ZIP_HIGH, 0)), n - 2 * i - V);
         }
-    for (int64_t at = i * step; at < n; at++) y[at] = x[at % step * pitch + at / step];
+        return;
+    }
+    for (int64_t f = 0; f < step; f++)
+        for (int64_t i = 0; f + i * step < n; i++) y[f + i * step] = x[f * pitch + i];
 }
 
-/* The source rows `rows` of a plane -> panel. */
+/* The source rows `rows` of a plane -> panel, which has zeros where it is never written: before and after rows. */
 static void fill_plane(const plane_pass *c, const real *source, row_span rows, real *panel)
 {
     for (int64_t h = rows.begin; h < rows.end; h++, panel += c->row)
@@ -221,7 +218,9 @@ static void run_plane_task(const plane_args *a, int64_t task, real *scratch)
 
 static void run_planes(const void *args, int64_t begin, int64_t end, void *scratch)
 {
-    for (int64_t task = begin; task < end; task++) run_plane_task(args, task, scratch);
+    const plane_args *a = args;
+    memset(scratch, 0, (size_t)(a->pass.per_target * a->pass.plane) * sizeof(real));
+    for (int64_t task = begin; task < end; task++) run_plane_task(a, task, scratch);
 }
 
 static void release_planes(void *args) { release_plane_pass(&((plane_args *)args)->pass); }
@@ -315,7 +314,9 @@ static void run_plane_weights_task(const plane_args *a, int64_t k, real *scratch
 
 static void run_plane_weights(const void *args, int64_t begin, int64_t end, void *scratch)
 {
-    for (int64_t task = begin; task < end; task++) run_plane_weights_task(args, task, scratch);
+    const plane_args *a = args;
+    memset(scratch, 0, (size_t)a->pass.plane * sizeof(real));
+    for (int64_t task = begin; task < end; task++) run_plane_weights_task(a, task, scratch);
 }
 
 static int planes_backward_weights(pycnn_step *step, const pycnn_conv *shape, pycnn_slot dy, pycnn_slot x, void *const *dw,
