@@ -99,6 +99,13 @@ INLINE void brgemm_lanewise(int64_t i, int64_t j, const brgemm_args *g)
     brgemm_lanewise_tiles[(i - 1) * TILE_MAX + j - 1](g);
 }
 
+/* Asks for the memory of an i x j tile that will be stored, so that the stores do not wait for it. */
+INLINE void brgemm_fetch(int64_t i, int64_t j, const brgemm_args *g)
+{
+    for (int64_t row = 0; row < i; row++)
+        for (int64_t column = 0; column < j; column++) __builtin_prefetch(g->c + row * g->c_i + column * g->c_j, 1);
+}
+
 /* Into how many almost equal parts the two sides of an m x n block of vectors are cut. */
 typedef struct { int64_t i_parts, j_parts; } brgemm_cut;
 

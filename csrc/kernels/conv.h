@@ -422,9 +422,10 @@ typedef struct {
     real *target;
     lane_int *indices;
     int64_t band_size;                          /* reals of the rows under pooling, in scratch */
+    int is_far;                                 /* the target is larger than the near caches */
 } conv_args;
 
-
+#define FAR_TARGET_BYTES (1 << 20)
 
 /* The rows of a source that a band's taps reach, those beyond the source included. */
 static row_span source_rows(const conv_pass *c, row_span rows)
@@ -523,9 +524,11 @@ static void conv_rows(const conv_args *a, const conv_phase *phase, int64_t depth
                 g.c = target_row + q * out_step;
                 if (by_samples) {
                     g.a = row_weights, g.b = source_row + q * step;
+                    if (a->is_far) brgemm_fetch(units, positions, &g);
                     brgemm(units, positions, &g);
                 } else {
                     g.b = row_weights, g.a = source_row + q * step;
+                    if (a->is_far) brgemm_fetch(positions, units, &g);
                     brgemm(positions, units, &g);
                 }
             }
@@ -656,6 +659,7 @@ static int prepare_conv(pycnn_step *step, conv_args *a, const pycnn_conv *shape,
     int status = build_pass(c, shape, layout, source_layout, backward, pool);
     if (status == PYCNN_OK) {
         int64_t scratch = 0;
+        a->is_far = !pool && c->blocks * c->bundles * c->units * c->target_size * V * (int64_t)sizeof(real) > FAR_TARGET_BYTES;
         if (pool) {
             a->has_pool = 1;
             a->pool = *pool;
