@@ -280,16 +280,18 @@ def test_the_three_passes_of_a_convolution_are_exact_adjoints(convolution, dtype
     np.testing.assert_array_equal(db, dy.sum(axis=(0, *range(2, dy.ndim))))
 
 
+LANES = config.kernels(np.float32).lanes
+
+
 @pytest.mark.parametrize(
     "n, c, k, groups, expected",
     [
-        (16, 6, 16, 1, (_kernels.CHANNELS, _kernels.CHANNELS)),
-        (16, 3, 16, 1, (_kernels.CHANNELS, _kernels.PLAIN)),
-        (15, 1, 6, 1, (_kernels.CHANNELS, _kernels.PLAIN)),
-        (16, 1, 6, 1, (_kernels.SAMPLES, _kernels.SAMPLES)),
-        (16, 32, 32, 32, (_kernels.SAMPLES, _kernels.SAMPLES)),
-        (15, 32, 32, 32, (_kernels.CHANNELS, _kernels.CHANNELS)),
-        (16, 32, 32, 2, (_kernels.CHANNELS, _kernels.CHANNELS)),
+        (LANES, 6, LANES, 1, (_kernels.CHANNELS, _kernels.CHANNELS)),
+        (LANES, 3, LANES, 1, (_kernels.CHANNELS, _kernels.PLAIN)),
+        (LANES - 1, 1, LANES, 1, (_kernels.CHANNELS, _kernels.PLAIN)),
+        (LANES, 1, LANES // 2, 1, (_kernels.SAMPLES, _kernels.SAMPLES)),
+        (LANES - 1, 2 * LANES, 2 * LANES, 2 * LANES, (_kernels.CHANNELS, _kernels.CHANNELS)),
+        (LANES, 2 * LANES, 2 * LANES, 2, (_kernels.CHANNELS, _kernels.CHANNELS)),
     ],
 )
 def test_the_lanes_are_samples_where_channels_would_waste_them(n, c, k, groups, expected):

@@ -36,6 +36,7 @@ typedef struct {
     overhang pad[3];
     int use_panel;
     int64_t panel_depth, panel_rows, panel_width, pixel;    /* of a panel; reals of one of its positions */
+    pixel_lanes lanes;                              /* of those that are interleaved */
     int64_t unit_stride, depth_stride, row_stride;          /* of the source or panel, in reals */
     int64_t bundles, units;                         /* bundles; units of a bundle */
     int64_t phase_count[3], phases;
@@ -228,6 +229,7 @@ static int build_pass(conv_pass *c, const pycnn_conv *shape, pycnn_layout layout
     /* Where a source position is. */
     const channel_bundle first = pass_bundle(c, 0);
     c->pixel = source_layout == PYCNN_PLAIN ? first.sources : V;
+    if (source_layout == PYCNN_PLAIN) find_pixel_lanes(c->pixel, &c->lanes);
     c->panel_width = c->source[2];
     c->panel_depth = 1;
     c->row_stride = c->source[2] * c->pixel;
@@ -450,8 +452,7 @@ static void copy_row(const conv_pass *c, const real *source, real *panel)
     if (c->source_layout != PYCNN_PLAIN || c->pixel == 1)
         memcpy(panel, source, (size_t)(width * c->pixel) * sizeof(real));
     else
-        for (int64_t ch = 0; ch < c->pixel; ch++)
-            for (int64_t q = 0; q < width; q++) panel[q * c->pixel + ch] = source[ch * c->source_size + q];
+        interleave(&c->lanes, source, c->source_size, c->pixel, width, panel);
     memset(panel + width * c->pixel, 0, (size_t)after * sizeof(real));
 }
 

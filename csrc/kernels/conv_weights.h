@@ -29,6 +29,7 @@ typedef struct {
     overhang pad[3];
     int use_panel;
     int64_t pixel, row_stride, depth_stride, unit_stride;   /* of x or its panel */
+    pixel_lanes lanes;                          /* of interleaved pixels */
     int64_t most_sources;                       /* of any bundle */
     int64_t bundle_size, partial_size;          /* reals of a bundle's weights, and of a whole partial sum */
     int64_t band_rows;
@@ -80,6 +81,7 @@ static weights_pass build_weights_pass(const pycnn_conv *shape, pycnn_layout lay
     }
     if (!c.use_panel) memset(c.pad, 0, sizeof c.pad);
     c.pixel = tight ? s->c : V;
+    if (tight) find_pixel_lanes(c.pixel, &c.lanes);
     c.row_stride = (c.pad[2].before + w->in[2] + c.pad[2].after) * c.pixel;
     c.depth_stride = (c.pad[1].before + w->in[1] + c.pad[1].after) * c.row_stride;
     c.unit_stride = (c.pad[0].before + w->in[0] + c.pad[0].after) * c.depth_stride;
@@ -138,8 +140,7 @@ static void fill_weights_panel(const weights_pass *c, const real *x, int64_t uni
                     memcpy(row, from, (size_t)(width * V) * sizeof(real));
                     continue;
                 }
-                for (int64_t ch = 0; ch < c->pixel; ch++)
-                    for (int64_t q = 0; q < width; q++) row[q * c->pixel + ch] = from[ch * c->x_size + q];
+                interleave(&c->lanes, from, c->x_size, c->pixel, width, row);
             }
 }
 

@@ -83,6 +83,32 @@ static void lanes_to_rows(const real *x, int64_t n, real *const rows[V], int64_t
     for (int64_t l = 0; l < lanes; l++) vstore_first(rows[l] + s, t[l], n - s);
 }
 
+/* How rows of pixels are made of up to MOST_INTERLEAVED rows: the lanes of vector v of V pixels that are row ch, -1 elsewhere. */
+#define MOST_INTERLEAVED 4
+typedef struct { lane_int of[MOST_INTERLEAVED][MOST_INTERLEAVED][V]; } pixel_lanes;
+
+static void find_pixel_lanes(int64_t count, pixel_lanes *lanes)
+{
+    for (int64_t v = 0; v < count && count <= MOST_INTERLEAVED; v++)
+        for (int64_t ch = 0; ch < count; ch++)
+            for (int64_t l = 0; l < V; l++)
+                lanes->of[v][ch][l] = (v * V + l) % count == ch ? (lane_int)((v * V + l) / count) : -1;
+}
+
+/* to[q][ch] = x[ch * stride + q] for q < n and ch < count. */
+static void interleave(const pixel_lanes *lanes, const real *x, int64_t stride, int64_t count, int64_t n, real *to)
+{
+    const int64_t in_vectors = count <= MOST_INTERLEAVED ? n / V * V : 0;
+    for (int64_t q = 0; q < in_vectors; q += V)
+        for (int64_t v = 0; v < count; v++) {
+            vec pixels = vset1(0);
+            for (int64_t ch = 0; ch < count; ch++) pixels += vpick(vload(x + ch * stride + q), ivload(lanes->of[v][ch]));
+            vstore(to + q * count + v * V, pixels);
+        }
+    for (int64_t ch = 0; ch < count; ch++)
+        for (int64_t q = in_vectors; q < n; q++) to[q * count + ch] = x[ch * stride + q];
+}
+
 /* Pairs of vectors h apart become one that holds sums of both, in lanes that differ in bit h. */
 #define FOLD(h)                                                                                                        \
     _Pragma("GCC unroll 16") for (int i = 0; i < V; i += 2 * (h))                                                      \
