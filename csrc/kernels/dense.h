@@ -106,9 +106,9 @@ static void run_dense_forward_by_features(const void *args, int64_t begin, int64
     }
 }
 
-/* Lanes are samples; i is k, j is n in vectors. A tile of samples is transposed once, for all tasks of a run that read it,
-   and each task transposes its part of y back. The sum over c goes in pieces of DENSE_DEPTH, whose samples stay in the
-   second-level cache. */
+/* Lanes are samples; i is k, j is n in vectors. A tile of samples is transposed once, for all tasks of a run that read
+   it, and each task transposes its part of y back. The sum over c goes in pieces of DENSE_DEPTH, whose samples stay in
+   the second-level cache. */
 #define DENSE_TILES_PER_TASK 4          /* of register tiles, at least, so that a transposed tile of samples pays */
 #define DENSE_DEPTH (1024 * 4 / (int64_t)sizeof(real))
 
@@ -155,8 +155,8 @@ static void run_dense_forward_by_samples(const void *args, int64_t begin, int64_
     }
 }
 
-/* Whether lanes should be samples. Cycles for each result: of its sum, which where lanes share it waits for the loads of
-   two vectors a product, of transposing its share of x, and of adding lanes. */
+/* Whether lanes should be samples. Cycles for each result: of its sum, which where lanes share it waits for the loads
+   of two vectors a product, of transposing its share of x, and of adding lanes. */
 INLINE int dense_by_samples(int64_t n, int64_t c, int64_t k)
 {
     const double sum = (double)c / (2 * V), padded = (double)(round_up(n, V)) / (double)n;
@@ -223,6 +223,8 @@ static int dense_backward_data(pycnn_step *step, int64_t n, int64_t c, int64_t k
 
 static void release_dense(void *args) { free(((dense_args *)args)->learns); }
 
+#define DENSE_NEAR_BYTES (24 * 1024)            /* of the first-level cache, for x */
+
 static void run_dense_backward_weights(const void *args, int64_t begin, int64_t end, void *scratch)
 {
     const dense_args *a = args;
@@ -233,19 +235,22 @@ static void run_dense_backward_weights(const void *args, int64_t begin, int64_t 
     for (int64_t task = begin; task < end; task++) {
         const row_span k_tiles = tiles_of_task(a->i_tiles, a->i_tasks, task % a->i_tasks);
         const row_span c_tiles = tiles_of_task(a->j_tiles, a->j_tasks, task / a->i_tasks);
-        for (int64_t ct = c_tiles.begin; ct < c_tiles.end; ct++) {
+        /* Whole rows of dw one after another, as memory likes it, if x stays in the nearest cache; else columns. */
+        const int64_t k_count = k_tiles.end - k_tiles.begin, c_count = c_tiles.end - c_tiles.begin;
+        const int by_rows = a->n * c * (int64_t)sizeof(real) <= DENSE_NEAR_BYTES;
+        for (int64_t tile = 0; tile < k_count * c_count; tile++) {
+            const int64_t ct = c_tiles.begin + (by_rows ? tile % c_count : tile / k_count);
+            const int64_t kt = k_tiles.begin + (by_rows ? tile / c_count : tile % k_count);
             const int64_t c0 = part_begin(vectors, a->j_tiles, ct) * V;
             const int64_t columns = min64(c, part_begin(vectors, a->j_tiles, ct + 1) * V) - c0;
-            for (int64_t kt = k_tiles.begin; kt < k_tiles.end; kt++) {
-                const int64_t k = part_begin(a->k, a->i_tiles, kt), ks = part_begin(a->k, a->i_tiles, kt + 1) - k;
-                for (row_span r = learning_run(a->learns, k, k + ks); r.begin < r.end;
-                     r = learning_run(a->learns, r.end, k + ks)) {
-                    brgemm_args g = {.a = a->dy + r.begin, .a_i = 1, .a_k = a->k, .b = a->x + c0, .b_j = V, .b_k = c,
-                                     .init = zero, .c = a->dw + r.begin * c + c0, .c_i = c, .c_j = V, .runs = &run,
-                                     .run_count = 1, .floor = -INFINITY};
-                    if (a->accumulate) g.init = g.c, g.init_i = c, g.init_j = V;
-                    brgemm_ragged(r.end - r.begin, columns, &g);
-                }
+            const int64_t k = part_begin(a->k, a->i_tiles, kt), ks = part_begin(a->k, a->i_tiles, kt + 1) - k;
+            for (row_span r = learning_run(a->learns, k, k + ks); r.begin < r.end;
+                 r = learning_run(a->learns, r.end, k + ks)) {
+                brgemm_args g = {.a = a->dy + r.begin, .a_i = 1, .a_k = a->k, .b = a->x + c0, .b_j = V, .b_k = c,
+                                 .init = zero, .c = a->dw + r.begin * c + c0, .c_i = c, .c_j = V, .runs = &run,
+                                 .run_count = 1, .floor = -INFINITY};
+                if (a->accumulate) g.init = g.c, g.init_i = c, g.init_j = V;
+                brgemm_ragged(r.end - r.begin, columns, &g);
             }
         }
         if (c_tiles.begin || !a->db) continue;
