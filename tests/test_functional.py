@@ -427,6 +427,57 @@ def test_targets_of_few_channels_are_plain(sources, targets, groups, width, expe
     assert layouts.writes_plain(16, sources, targets, groups) == (expected[1] == _kernels.PLAIN)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "n, c, k, groups, size, kernel, stride, padding, dilation",
+    [
+        (2, 19, 19, 19, (28, 28), (3, 3), 1, 1, 1),
+        (2, 19, 19, 19, (37, 41), (3, 3), 2, 1, 1),
+        (1, 5, 10, 5, (33, 70), (5, 5), 2, ((2, 1), (1, 2)), 1),
+        (1, 6, 6, 6, (21, 35), (7, 4), 1, 3, 1),
+        (1, 6, 6, 6, (40, 40), (3, 3), 3, 2, 2),
+        (1, 4, 4, 4, (300, 20), (3, 3), 1, 1, 1),
+        (2, 24, 24, 6, (18, 20), (3, 3), 1, 1, 1),
+        (2, 24, 48, 12, (18, 20), (3, 3), 2, 1, 1),
+        (1, 48, 24, 12, (9, 9), (5, 5), 1, 2, 1),
+    ],
+)
+def test_convolution_in_small_groups_over_several_vectors_of_a_row(
+    n, c, k, groups, size, kernel, stride, padding, dilation, dtype
+):
+    rng = np.random.default_rng(0)
+    parameters = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    x, w, b = normal(rng, (n, c, *size), dtype), normal(rng, (k, c // groups, *kernel), dtype), normal(rng, k, dtype)
+    y = functional.conv_forward(x, w, b, **parameters)
+    magnitude = reference.conv_forward(*absolute(x, w, b), **parameters)
+    assert_sums_agree(y, reference.conv_forward(*exact(x, w, b), **parameters), magnitude, 1 + w[0].size)
+    dy = normal(rng, y.shape, dtype)
+    dx = functional.conv_backward_data(dy, w, x.shape, **parameters)
+    magnitude = reference.conv_backward_data(*absolute(dy, w), x.shape, **parameters)
+    expected = reference.conv_backward_data(*exact(dy, w), x.shape, **parameters)
+    assert_sums_agree(dx, expected, magnitude, w[:, 0].size / groups)
+    results = functional.conv_backward_weights(dy, x, w.shape, **parameters)
+    expected = reference.conv_backward_weights(*exact(dy, x), w.shape, **parameters)
+    magnitudes = reference.conv_backward_weights(*absolute(dy, x), w.shape, **parameters)
+    for result, sums, magnitude in zip(results, expected, magnitudes):
+        assert_sums_agree(result, sums, magnitude, dy[:, 0].size)
+
+
+@pytest.mark.parametrize("c, k, groups", [(24, 24, 6), (6, 12, 6), (12, 6, 6), (19, 19, 19)])
+@pytest.mark.parametrize("width", [3, 20])
+def test_no_nan_of_one_group_reaches_another(c, k, groups, width):
+    rng = np.random.default_rng(0)
+    x, w = normal(rng, (1, c, 5, width), np.float32), normal(rng, (k, c // groups, 3, 3), np.float32)
+    dy = normal(rng, (1, k, 5, width), np.float32)
+    x[:, : c // groups] = dy[:, : k // groups] = np.nan
+    y = functional.conv_forward(x, w, padding=1, groups=groups)
+    dx = functional.conv_backward_data(dy, w, x.shape, padding=1, groups=groups)
+    dw, db = functional.conv_backward_weights(dy, x, w.shape, padding=1, groups=groups)
+    for of_first, others in [(y[:, : k // groups], y[:, k // groups :]), (dx[:, : c // groups], dx[:, c // groups :]),
+                             (dw[: k // groups], dw[k // groups :]), (db[: k // groups], db[k // groups :])]:
+        assert np.isnan(of_first).all() and np.isfinite(others).all()
+
+
 # ---- dense ------------------------------------------------------------------------------------------------------------
 
 features = st.one_of(st.integers(1, 9), st.integers(1, 150))

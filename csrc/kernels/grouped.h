@@ -1,12 +1,13 @@
-/* Convolution in groups that are not whole vectors, in CHANNELS on both sides; depthwise convolution is the case of one
- * channel a group.
+/* Convolution in groups that are not whole vectors, in CHANNELS on both sides; depthwise convolution is the case of
+ * one channel a group.
  *
- *     target[u][i][l] = f(bias + sum over taps and c of weight[u][tap, c][l] source[c of the group of lane l][i in_step + offset])
+ *     target[u][i][l] = f(bias + sum over taps, c of weight[u][tap, c][l] source[c of l's group][i in_step + offset])
  *
- * Lane l of a vector of targets belongs to a group of its own, and reads the c-th source channel of that. Where these lie
- * is a *pick*: a vector of sources and the lane of it for each lane of targets, none where the channel is in another
- * vector. So every c is one pick or a few, and the rest is a depthwise convolution (lanewise.h) with as many sources as
- * picks; depthwise proper needs none. Sources are read where they are: taps beyond them are left out, so nothing is copied.
+ * Lane l of a vector of targets belongs to a group of its own, and reads the c-th source channel of that. Where
+ * these lie is a *pick*: a vector of sources and the lane of it for each lane of targets, none where the channel is
+ * in another vector. So every c is one pick or a few, and the rest is a depthwise convolution (lanewise.h) with as
+ * many sources as picks; depthwise proper needs none. Sources are read where they are: taps beyond them are left
+ * out, so nothing is copied.
  *
  * The gradient to the weights is the sum of dy times picked x over positions, for all taps of three rows at once.
  *
@@ -152,7 +153,7 @@ static int64_t most_picks(const grouped_pass *c)
     return most;
 }
 
-/* ---- packed weights -------------------------------------------------------------------------------------------------- */
+/* ---- packed weights ---------------------------------------------------------------------------------------------- */
 
 typedef struct { grouped_pass pass; const real *w, *bias; real *packed; int32_t *tap; } grouped_pack_args;
 
@@ -174,7 +175,8 @@ static int64_t order_taps(const grouped_pass *c, int32_t *tap)
     return count;
 }
 
-static int64_t grouped_packed_size(const pycnn_conv *shape, pycnn_layout layout, pycnn_layout source_layout, int backward)
+static int64_t grouped_packed_size(const pycnn_conv *shape, pycnn_layout layout, pycnn_layout source_layout,
+                                   int backward)
 {
     grouped_pass c;
     (void)layout, (void)source_layout;
@@ -225,7 +227,7 @@ static int grouped_pack(pycnn_step *step, const pycnn_conv *shape, pycnn_layout 
     return status;
 }
 
-/* ---- forward and backward_data --------------------------------------------------------------------------------------- */
+/* ---- forward and backward_data ----------------------------------------------------------------------------------- */
 
 typedef struct {
     grouped_pass pass;
@@ -265,7 +267,7 @@ static int64_t rows_alike(const axis_phase *p, int64_t source, row_span taps, in
     return next - i;
 }
 
-/* Rows i .. i + rows - 1 of a phase of rows, all phases of columns. `source` is a sample, `target` where row 0 would be. */
+/* Rows i .. i + rows - 1 of a phase of rows, all phases of columns. `source` is a sample, `target` where row 0 is. */
 static void grouped_rows(const grouped_args *a, int64_t u, int64_t depth, const grouped_phase *row_phase, int64_t i,
                          int64_t rows, const real *source, real *target, lanewise_run *runs)
 {
@@ -273,7 +275,8 @@ static void grouped_rows(const grouped_args *a, int64_t u, int64_t depth, const 
     const grouped_phase *depth_phase = &c->phase[0][depth % c->phase_count[0]];
     const axis_phase *d = &depth_phase->axis, *r = &row_phase->axis;
     const int64_t width = c->source[2] * V, first_depth = depth / c->phase_count[0] * d->in_step + d->first_offset;
-    const int64_t weights = (depth_phase->taps_before * c->phase_taps[1] + d->taps * row_phase->taps_before) * c->phase_taps[2];
+    const int64_t weights = c->phase_taps[2]
+                          * (depth_phase->taps_before * c->phase_taps[1] + d->taps * row_phase->taps_before);
     const row_span taps = row_taps_of(r, c->source[1], (row_span){0, r->taps}, i);
     for (int64_t f = 0; f < c->phase_count[2]; f++) {
         const axis_phase *s = &c->phase[2][f].axis;
@@ -359,8 +362,9 @@ static int prepare_grouped(pycnn_step *step, grouped_args *a, const pycnn_conv *
     grouped_pass *c = &a->pass;
     int status = build_grouped_pass(c, shape, backward, pool);
     if (status == PYCNN_OK) {
-        const int64_t *kernel = c->shape.window.kernel, rows = pool ? pool->out[1] : c->target[1], picks = most_picks(c);
-        const double row_flops = 2.0 * (double)(picks * c->taps * c->target[2] * V) * (double)(pool ? pool->stride[1] : 1);
+        const int64_t *kernel = c->shape.window.kernel, picks = most_picks(c);
+        const int64_t rows = pool ? pool->out[1] : c->target[1], step = pool ? pool->stride[1] : 1;
+        const double row_flops = 2.0 * (double)(picks * c->taps * c->target[2] * V) * (double)step;
         a->band_rows = min64(rows, max64(1, (int64_t)(FLOPS_PER_TASK / row_flops)));
         if (pool) {
             a->has_pool = 1;
@@ -386,7 +390,8 @@ static int grouped_forward(pycnn_step *step, const pycnn_conv *shape, pycnn_layo
                            pycnn_activation activation, const pycnn_window *pool,
                            const void *x, const void *packed, const void *added, void *y, void *indices)
 {
-    grouped_args a = {.forward = activation, .source = x, .packed = packed, .added = added, .target = y, .indices = indices};
+    grouped_args a = {.forward = activation, .source = x, .packed = packed, .added = added, .target = y,
+                      .indices = indices};
     (void)layout, (void)x_layout;
     return prepare_grouped(step, &a, shape, 0, pool);
 }
@@ -395,13 +400,13 @@ static int grouped_backward_data(pycnn_step *step, const pycnn_conv *shape, pycn
                                  pycnn_activation forward, pycnn_activation backward,
                                  const void *dy, const void *packed, const void *x, const void *added, void *dx)
 {
-    grouped_args a = {.forward = forward, .backward = backward, .source = dy, .packed = packed, .activated = x, .added = added,
-                      .target = dx};
+    grouped_args a = {.forward = forward, .backward = backward, .source = dy, .packed = packed, .activated = x,
+                      .added = added, .target = dx};
     (void)layout, (void)x_layout;
     return prepare_grouped(step, &a, shape, 1, NULL);
 }
 
-/* ---- backward_weights ------------------------------------------------------------------------------------------------ */
+/* ---- backward_weights -------------------------------------------------------------------------------------------- */
 
 typedef struct {
     grouped_pass pass;
@@ -499,8 +504,9 @@ static void run_grouped_weights_task(const grouped_weights_args *a, int64_t task
                 const source_pick *pick = &c->picks.picks[p];
                 const int64_t at = d * w->stride[0] + t * w->dilation[0] - w->before[0];
                 if (at < 0 || at >= w->in[0]) continue;
-                const real *x = a->x + ((n * c->source_vectors + pick->vector) * w->in[0] + at) * w->in[1] * w->in[2] * V;
-                sum_grouped_rows(c, rows, dy, x, c->depthwise ? NULL : pick->lane, partial + (p * c->taps + t * row_taps) * V);
+                const int64_t depth = (n * c->source_vectors + pick->vector) * w->in[0] + at;
+                sum_grouped_rows(c, rows, dy, a->x + depth * w->in[1] * w->in[2] * V, c->depthwise ? NULL : pick->lane,
+                                 partial + (p * c->taps + t * row_taps) * V);
             }
         sum_vectors(dy + rows.begin * w->out[2] * V, (rows.end - rows.begin) * w->out[2], bias);
     }
@@ -519,8 +525,9 @@ static void release_grouped_weights(void *args)
     free(a->learns);
 }
 
-static int grouped_backward_weights(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout, pycnn_layout x_layout,
-                                    const uint8_t *learns, const void *dy, const void *x, void *partial)
+static int grouped_backward_weights(pycnn_step *step, const pycnn_conv *shape, pycnn_layout layout,
+                                    pycnn_layout x_layout, const uint8_t *learns, const void *dy, const void *x,
+                                    void *partial)
 {
     grouped_weights_args a = {.dy = dy, .x = x, .partial = partial};
     (void)layout, (void)x_layout;
@@ -533,7 +540,7 @@ static int grouped_backward_weights(pycnn_step *step, const pycnn_conv *shape, p
     return status;
 }
 
-/* ---- the sum of the partial sums ------------------------------------------------------------------------------------- */
+/* ---- the sum of the partial sums --------------------------------------------------------------------------------- */
 
 typedef struct {
     grouped_weights weights;

@@ -1,13 +1,13 @@
-/* The tiles of convolutions in which the lanes of source and target never meet: lane l of a target reads lane l of its
- * sources, or the lane that a *pick* says.
+/* The tiles of convolutions in which the lanes of source and target never meet: lane l of a target reads lane l of
+ * its sources, or the lane that a *pick* says.
  *
- *     y[row][i] = max(floor, init + sum over runs, t, of w[run][t] x[run][row][i i_lines + t t_lines])     lanewise_sum
- *     dw[o][t] += sum over rows, i, of dy[row][i] x[o][row][i i_lines + t t_lines]                         lanewise_weights
+ *     y[row][i] = max(floor, init + sum over runs, t, of w[run][t] x[run][row][i i_lines + t t_lines])  lanewise_sum
+ *     dw[o][t] += sum over rows, i, of dy[row][i] x[o][row][i i_lines + t t_lines]                  lanewise_weights
  *
- * All of these are vectors. A *line* is what follows a vector of x along the axis of i: the next column where lanes are
- * channels, the next row where lanes are columns. Where taps are neighbours and targets one or two lines apart, lines are
- * loaded once for all taps of three: I + 2 loads and three of weights for 3 I multiply-adds. Lines may be missing at both
- * ends; what would read them is left out. */
+ * All of these are vectors. A *line* is what follows a vector of x along the axis of i: the next column where lanes
+ * are channels, the next row where lanes are columns. Where taps are neighbours and targets one or two lines apart,
+ * lines are loaded once for all taps of three: I + 2 loads and three of weights for 3 I multiply-adds. Lines may be
+ * missing at both ends; what would read them is left out. */
 #define LANEWISE_I 8                    /* targets of a tile, at most */
 #define LANEWISE_TAPS 3                 /* taps that share their lines */
 
@@ -44,7 +44,7 @@ INLINE const real *next_line(const real *x, int64_t step)
     return x;
 }
 
-/* The lines that I targets read through T taps, and which of the targets reads line j through tap t: -1 if none does. */
+/* The lines that I targets read through T taps, and which of the targets reads line j through tap t; -1 if none. */
 INLINE int lanewise_lines(const int I, const int T, const int sharing) { return sharing ? (I - 1) * sharing + T : I; }
 INLINE int lanewise_target(const int I, const int j, const int t, const int sharing)
 {
@@ -161,7 +161,7 @@ static void lanewise_sum(const lanewise_args *g)
     }
 }
 
-/* ---- gradients of weights -------------------------------------------------------------------------------------------- */
+/* ---- gradients of weights ---------------------------------------------------------------------------------------- */
 
 typedef struct {
     const real *x, *dy;
@@ -179,7 +179,8 @@ enum { ALL_LANES, PICKED_LANES, FIRST_LANES };
 
 INLINE vec lanewise_load(const int lanes, const lanewise_weights_args *g, const real *x, ivec pick)
 {
-    return vkeep(lanes == FIRST_LANES ? vload_first(x, g->lanes) : lanes == PICKED_LANES ? vpick(vload(x), pick) : vload(x));
+    const vec all = lanes == FIRST_LANES ? vload_first(x, g->lanes) : vload(x);
+    return vkeep(lanes == PICKED_LANES ? vpick(all, pick) : all);
 }
 
 /* The products of I positions with O x T taps. Fewer than eight sums wait for each other, so positions take turns in

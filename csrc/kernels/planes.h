@@ -1,12 +1,12 @@
 /* Depthwise convolution of plain arrays: the lanes of a vector are V columns of a row.
  *
- *     y[k][p][q] = bias[k] + sum over r, s of w[k][r][s] x[k / multiplier][p stride + r dilation - before][q stride + ...]
+ *     y[k][p][q] = bias[k] + sum over r, s of w[k][r][s] x[k / multiplier][p stride + r dilation - before][q ...]
  *
- * A task first copies the rows of its band of a plane into a panel in the first-level cache, with zeros around them. Where
- * targets are several columns apart, the columns of a row of the panel are dealt out to as many sub-rows, so that V
- * targets always read V neighbours. Then it is the depthwise convolution of lanewise.h: its lines are rows of the panel, its
- * runs columns of taps, and all taps of a column share their loads. Backward with a stride, each phase of columns goes to
- * rows of its own first, and these are then dealt together. */
+ * A task first copies the rows of its band of a plane into a panel in the first-level cache, with zeros around them.
+ * Where targets are several columns apart, the columns of a row of the panel are dealt out to as many sub-rows, so
+ * that V targets always read V neighbours. Then it is the depthwise convolution of lanewise.h: its lines are rows of
+ * the panel, its runs columns of taps, and all taps of a column share their loads. Backward with a stride, each
+ * phase of columns goes to rows of its own first, and these are then dealt together. */
 
 typedef struct {
     pycnn_conv shape;
@@ -15,9 +15,9 @@ typedef struct {
     int64_t source[2], target[2];                   /* rows and columns */
     int64_t phase_count[2], phase_taps[2];
     grouped_phase *phase[2];
-    int64_t before, sub_rows, pitch, row;           /* of the panel: zeros before a row; reals of a sub-row and of a row */
+    int64_t before, sub_rows, pitch, row;           /* of the panel: zeros before a row; reals of a sub-row, of a row */
     int64_t bands, band_rows, panel_rows, plane;    /* of targets; of the panel, in rows and reals */
-    int64_t dealt;                                  /* reals of a row of one phase of columns, before they are dealt together */
+    int64_t dealt;                                  /* reals of a row of one phase of columns */
 } plane_pass;
 
 typedef struct {
@@ -152,11 +152,12 @@ INLINE int64_t panel_column(const plane_pass *c, int64_t offset)
     return column % c->sub_rows * c->pitch + column / c->sub_rows;
 }
 
-/* ---- forward and backward_data --------------------------------------------------------------------------------------- */
+/* ---- forward and backward_data ----------------------------------------------------------------------------------- */
 
 /* The targets of one phase of rows and one of columns. `weights` and `runs` are scratch. */
-static void plane_phase(const plane_pass *c, int64_t fh, int64_t fw, row_span rows, int64_t first_row, const real *panel,
-                        const real *w, const real *init, real *y, int64_t y_row, real *weights, lanewise_run *runs)
+static void plane_phase(const plane_pass *c, int64_t fh, int64_t fw, row_span rows, int64_t first_row,
+                        const real *panel, const real *w, const real *init, real *y, int64_t y_row, real *weights,
+                        lanewise_run *runs)
 {
     const int64_t *kernel = c->shape.window.kernel;
     const axis_phase *r = &c->phase[0][fh].axis, *s = &c->phase[1][fw].axis;
@@ -167,17 +168,18 @@ static void plane_phase(const plane_pass *c, int64_t fh, int64_t fw, row_span ro
         for (int64_t ts = 0; ts < s->taps && r->taps; ts++) {
             runs[count] = (lanewise_run){.x = j * c->plane + panel_column(c, s->first_offset + ts * s->offset_step),
                                          .w = count * r->taps * V};
+            const real *column = w + j * kernel[1] * kernel[2] + s->first_tap + ts * s->tap_step;
             for (int64_t tr = 0; tr < r->taps; tr++)
                 vstore(weights + (count * r->taps + tr) * V,
-                       vset1(w[(j * kernel[1] + r->first_tap + tr * r->tap_step) * kernel[2] + s->first_tap + ts * s->tap_step]));
+                       vset1(column[(r->first_tap + tr * r->tap_step) * kernel[2]]));
             count++;
         }
     const int64_t vectors = s->count / V, rest = s->count % V;
     lanewise_args g = {
         .x = panel + (begin * r->in_step + r->first_offset - first_row) * c->row, .w = weights, .init = init, .y = y,
         .runs = runs, .run_count = count, .taps = r->taps, .rows = vectors, .i = end - begin, .x_row = V, .y_row = V,
-        .line = c->row, .y_i = y_row, .i_lines = r->in_step, .t_lines = r->offset_step, .lines = INT64_MAX / 2, .lanes = V,
-        .floor = -INFINITY,
+        .line = c->row, .y_i = y_row, .i_lines = r->in_step, .t_lines = r->offset_step,
+        .lines = INT64_MAX / 2, .lanes = V, .floor = -INFINITY,
     };
     lanewise_sum(&g);
     if (!rest) return;
@@ -189,7 +191,8 @@ static void run_plane_task(const plane_args *a, int64_t task, real *scratch)
 {
     const plane_pass *c = &a->pass;
     const int64_t *kernel = c->shape.window.kernel, taps = c->per_target * kernel[1] * kernel[2];
-    const int64_t ch = task / c->bands % c->targets, n = task / c->bands / c->targets, out_step = c->phase[0]->axis.out_step;
+    const int64_t ch = task / c->bands % c->targets, n = task / c->bands / c->targets;
+    const int64_t out_step = c->phase[0]->axis.out_step;
     const row_span rows = plane_band(c, task % c->bands), reach = plane_source_rows(c, rows);
     const int64_t first = c->backward ? ch * c->per_target : ch / (c->shape.k / c->shape.c);
     const real *source = (const real *)*a->source + (n * c->sources + first) * c->source[0] * c->source[1];
@@ -253,7 +256,7 @@ static int planes_backward_data(pycnn_step *step, const pycnn_conv *shape, pycnn
     return prepare_planes(step, shape, 1, (plane_args){.source = dy, .w = w, .bias = bias, .target = dx});
 }
 
-/* ---- backward_weights: a task is a filter ---------------------------------------------------------------------------- */
+/* ---- backward_weights: a task is a filter ------------------------------------------------------------------------ */
 
 /* Adds the products of a band of dy with a panel of x to sums[s][r]. */
 static void sum_plane_taps(const plane_pass *c, row_span rows, const real *dy, const real *panel, real *sums)
@@ -265,7 +268,8 @@ static void sum_plane_taps(const plane_pass *c, row_span rows, const real *dy, c
     const int64_t column_parts = ceil_div(w->kernel[2], c->sub_rows == 1 ? LANEWISE_TAPS : 1);
     for (int64_t row_part = 0; row_part < row_parts; row_part++)
         for (int64_t part = 0; part < column_parts; part++) {
-            const int64_t r = part_begin(w->kernel[1], row_parts, row_part), s = part_begin(w->kernel[2], column_parts, part);
+            const int64_t r = part_begin(w->kernel[1], row_parts, row_part);
+            const int64_t s = part_begin(w->kernel[2], column_parts, part);
             const int64_t r_taps = part_begin(w->kernel[1], row_parts, row_part + 1) - r;
             const int64_t s_taps = part_begin(w->kernel[2], column_parts, part + 1) - s;
             lanewise_weights_args g = {
@@ -285,7 +289,8 @@ static void sum_plane_taps(const plane_pass *c, row_span rows, const real *dy, c
 static void run_plane_weights_task(const plane_args *a, int64_t k, real *scratch)
 {
     const plane_pass *c = &a->pass;
-    const int64_t rows = c->shape.window.kernel[1], columns = c->shape.window.kernel[2], size = c->target[0] * c->target[1];
+    const int64_t rows = c->shape.window.kernel[1], columns = c->shape.window.kernel[2];
+    const int64_t size = c->target[0] * c->target[1];
     const int64_t ch = k / (c->shape.k / c->shape.c), x_size = c->source[0] * c->source[1];
     real *panel = scratch, *sums = scratch + c->plane, *dw = (real *)*a->target + k * rows * columns, bias[V] = {0};
     memset(sums, 0, (size_t)(rows * columns * V) * sizeof(real));
@@ -293,7 +298,8 @@ static void run_plane_weights_task(const plane_args *a, int64_t k, real *scratch
         const real *dy = (const real *)*a->dy + (n * c->shape.k + k) * size;
         for (int64_t band = 0; band < c->bands; band++) {
             const row_span these = plane_band(c, band);
-            fill_plane(c, (const real *)*a->source + (n * c->shape.c + ch) * x_size, plane_source_rows(c, these), panel);
+            const real *x = (const real *)*a->source + (n * c->shape.c + ch) * x_size;
+            fill_plane(c, x, plane_source_rows(c, these), panel);
             sum_plane_taps(c, these, dy, panel, sums);
             if (!a->db) continue;
             const int64_t begin = these.begin * c->target[1], end = these.end * c->target[1], whole = (end - begin) / V;
@@ -319,8 +325,8 @@ static void run_plane_weights(const void *args, int64_t begin, int64_t end, void
     for (int64_t task = begin; task < end; task++) run_plane_weights_task(a, task, scratch);
 }
 
-static int planes_backward_weights(pycnn_step *step, const pycnn_conv *shape, pycnn_slot dy, pycnn_slot x, void *const *dw,
-                                   void *const *db)
+static int planes_backward_weights(pycnn_step *step, const pycnn_conv *shape, pycnn_slot dy, pycnn_slot x,
+                                   void *const *dw, void *const *db)
 {
     plane_args a = {.source = x, .dy = dy, .target = dw, .db = db};
     plane_pass *c = &a.pass;
