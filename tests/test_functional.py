@@ -299,6 +299,7 @@ def test_the_lanes_are_samples_where_channels_would_waste_them(n, c, k, groups, 
     assert functional.convolution._layouts(config.kernels(np.float32), conv, _kernels.FORWARD) == expected
 
 
+# of source and target
 PLAIN_TARGETS = {"lanes are sources": (_kernels.CHANNELS, _kernels.PLAIN), "lanes are columns": (_kernels.PLAIN,) * 2}
 
 
@@ -307,8 +308,9 @@ def every_pass_to_plain(chosen):
     """Convolutions have lanes of sources or of columns, whatever their shape."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(functional.programs, "cache", functional.programs.ProgramCache(4, 2**26))
-        patch.setattr(functional.convolution, "_layouts", lambda *_: (_kernels.CHANNELS,) * 2)
-        patch.setattr(functional.convolution, "pass_from_plain", lambda *_: chosen)
+        patch.setattr(functional.convolution, "_by_planes", lambda *_: False)
+        of_y_and_x = {_kernels.FORWARD: chosen[::-1], _kernels.BACKWARD_DATA: chosen}
+        patch.setattr(functional.convolution, "_layouts", lambda kernels, conv, which: of_y_and_x[which])
         yield
 
 
@@ -333,71 +335,9 @@ def test_passes_to_plain_agree_with_the_reference(lanes, convolution, dtype, wit
 
 
 @pytest.mark.parametrize("lanes", PLAIN_TARGETS)
-@pytest.mark.parametrize("c, k, size, kernel, stride", [(3, 70, (45, 61), 5, 1), (1, 40, (90, 33), 7, 2), (5, 20, (64, 70), 3, 4)])
-def test_passes_to_plain_of_large_maps_agree_with_the_reference(lanes, c, k, size, kernel, stride):
-    """More rows, columns and channels than one task, tile or panel holds."""
-    rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((2, c, *size)), rng.standard_normal((k, c, kernel, kernel))
-    with every_pass_to_plain(PLAIN_TARGETS[lanes]):
-        y = functional.conv_forward(x, w, stride=stride, padding=2)
-        dx = functional.conv_backward_data(y, w, x.shape, stride=stride, padding=2)
-    np.testing.assert_allclose(y, reference.conv_forward(x, w, stride=stride, padding=2), rtol=0, atol=1e-11)
-    expected = reference.conv_backward_data(y, w, x.shape, stride=stride, padding=2)
-    np.testing.assert_allclose(dx, expected, rtol=0, atol=1e-10)
-
-
 @pytest.mark.parametrize(
-    "sources, targets, groups, width, expected",
-    [
-        (64, 3, 1, 224, PLAIN_TARGETS["lanes are sources"]),
-        (64, 3, 1, 7, PLAIN_TARGETS["lanes are sources"]),
-        (4, 1, 1, 28, PLAIN_TARGETS["lanes are columns"]),
-        (2, 2, 1, 2, (_kernels.CHANNELS, _kernels.CHANNELS)),
-        (64, 16, 1, 224, (_kernels.CHANNELS, _kernels.CHANNELS)),
-        (64, 12, 1, 224, (_kernels.CHANNELS, _kernels.CHANNELS)),
-        (64, 4, 2, 224, (_kernels.CHANNELS, _kernels.CHANNELS)),
-    ],
+    "c, k, size, kernel, stride", [(3, 70, (45, 61), 5, 1), (1, 40, (90, 33), 7, 2), (5, 20, (64, 70), 3, 4)]
 )
-def test_targets_of_few_channels_are_plain(sources, targets, groups, width, expected):
-    assert layouts.pass_from_plain(16, sources, targets, groups, width) == expected
-    assert layouts.writes_plain(16, sources, targets, groups) == (expected[1] == _kernels.PLAIN)
-
-
-PLAIN_TARGETS = {"lanes are sources": (_kernels.CHANNELS, _kernels.PLAIN), "lanes are columns": (_kernels.PLAIN,) * 2}
-
-
-@contextmanager
-def every_pass_to_plain(chosen):
-    """Convolutions have lanes of sources or of columns, whatever their shape."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(functional.programs, "cache", functional.programs.ProgramCache(4, 2**26))
-        patch.setattr(functional.convolution, "_layouts", lambda *_: (_kernels.CHANNELS,) * 2)
-        patch.setattr(functional.convolution, "pass_from_plain", lambda *_: chosen)
-        yield
-
-
-@pytest.mark.parametrize("lanes", PLAIN_TARGETS)
-@given(convolutions(), dtypes, st.booleans(), generators)
-@stable(150)
-def test_passes_to_plain_agree_with_the_reference(lanes, convolution, dtype, with_bias, rng):
-    x_shape, w_shape, parameters = convolution
-    parameters["groups"] = 1
-    w_shape = (w_shape[0], x_shape[1], *w_shape[2:])
-    x, w = normal(rng, x_shape, dtype), normal(rng, w_shape, dtype)
-    b = normal(rng, w_shape[0], dtype) if with_bias else None
-    dy = normal(rng, output_shape(x_shape, w_shape, parameters), dtype)
-    with every_pass_to_plain(PLAIN_TARGETS[lanes]):
-        y = functional.conv_forward(x, w, b, **parameters)
-        dx = functional.conv_backward_data(dy, w, x_shape, **parameters)
-    magnitude = reference.conv_forward(*absolute(x, w, b), **parameters)
-    assert_sums_agree(y, reference.conv_forward(*exact(x, w, b), **parameters), magnitude, 1 + math.prod(w_shape[1:]))
-    magnitude = reference.conv_backward_data(*absolute(dy, w), x_shape, **parameters)
-    expected = reference.conv_backward_data(*exact(dy, w), x_shape, **parameters)
-    assert_sums_agree(dx, expected, magnitude, w.size / w_shape[1])
-
-
-@pytest.mark.parametrize("lanes", PLAIN_TARGETS)
-@pytest.mark.parametrize("c, k, size, kernel, stride", [(3, 70, (45, 61), 5, 1), (1, 40, (90, 33), 7, 2), (5, 20, (64, 70), 3, 4)])
 def test_passes_to_plain_of_large_maps_agree_with_the_reference(lanes, c, k, size, kernel, stride):
     """More rows, columns and channels than one task, tile or panel holds."""
     rng = np.random.default_rng(0)
