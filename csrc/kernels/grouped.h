@@ -363,8 +363,8 @@ static int prepare_grouped(pycnn_step *step, grouped_args *a, const pycnn_conv *
     int status = build_grouped_pass(c, shape, backward, pool);
     if (status == PYCNN_OK) {
         const int64_t *kernel = c->shape.window.kernel, picks = most_picks(c);
-        const int64_t rows = pool ? pool->out[1] : c->target[1], step = pool ? pool->stride[1] : 1;
-        const double row_flops = 2.0 * (double)(picks * c->taps * c->target[2] * V) * (double)step;
+        const int64_t rows = pool ? pool->out[1] : c->target[1], rows_of = pool ? pool->stride[1] : 1;
+        const double row_flops = 2.0 * (double)(picks * c->taps * c->target[2] * V) * (double)rows_of;
         a->band_rows = min64(rows, max64(1, (int64_t)(FLOPS_PER_TASK / row_flops)));
         if (pool) {
             a->has_pool = 1;
