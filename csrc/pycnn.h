@@ -106,8 +106,8 @@ typedef struct {
                    const void *x, void *y);
 
     /* ---- convolution.h: convolution, by one of several algorithms ---------------------------------------- */
-    /* `layout` is that of y and dy, x_layout that of x and dx. They are the same, but with one group PLAIN goes with
-       CHANNELS, too: for a side of few channels. */
+    /* `layout` is that of y and dy, x_layout that of x and dx. They are the same, but with one group a side of few channels may
+       be PLAIN: x, whatever layout y has (CHANNELS or PLAIN), and the y of a forward pass. dy is not PLAIN unless dx is. */
     /* About how many cycles a pass takes (0 forward, 1 backward_data, 2 backward_weights): for who chooses layouts. */
     double (*conv_cycles)(const pycnn_conv *, pycnn_layout layout, pycnn_layout x_layout, int pass);
     /* Elements of the packed weights of conv_forward and conv_backward_data. */
