@@ -4,7 +4,7 @@ import numpy as np
 
 from pycnn import _kernels as K
 from pycnn import config, shapes
-from pycnn.layouts import lanes_of_pass, reads_plain, writes_plain
+from pycnn.layouts import lanes_of_pass, x_layout_of_pass
 from pycnn.storage import aligned_vector
 
 from .layers import PASSES
@@ -32,8 +32,7 @@ class Call:
         conv = (n, c, k, layer.groups, window, config.get_winograd())
 
         layout = lanes_of_pass(self.kernels, conv, PASSES.index(which))
-        few = writes_plain(lanes, k, c, layer.groups) if which == "backward_data" else reads_plain(c, layer.groups)
-        x_layout = K.PLAIN if few and layout == K.CHANNELS else layout
+        x_layout = x_layout_of_pass(lanes, conv, PASSES.index(which)) if layout == K.CHANNELS else layout
         x, y = self._tensor(x_layout, x_shape), self._tensor(layout, y_shape)
         w, b = self._vector(np.prod(layer.w_shape)), self._vector(k)
         none = (0, 0.0)

@@ -23,12 +23,17 @@ def writes_plain(lanes, sources, targets, groups):
     return groups == 1 and PLAIN_EFFICIENCY * filled(lanes, sources) > filled(lanes, targets)
 
 
+def x_layout_of_pass(lanes, conv, which):
+    """PLAIN or CHANNELS: the layout of x (or dx) in a pass whose y has lanes of channels."""
+    _, c, k, groups = conv[:4]
+    few = writes_plain(lanes, k, c, groups) if which == BACKWARD_DATA else reads_plain(c, groups)
+    return PLAIN if few else CHANNELS
+
+
 def pass_cycles(kernels, conv, which):
     """About how many cycles a pass takes with lanes of samples, and with lanes of channels."""
-    _, c, k, groups = conv[:4]
-    few = writes_plain(kernels.lanes, k, c, groups) if which == BACKWARD_DATA else reads_plain(c, groups)
-    return (kernels.conv_cycles(conv, SAMPLES, SAMPLES, which),
-            kernels.conv_cycles(conv, CHANNELS, PLAIN if few else CHANNELS, which))
+    x_layout = x_layout_of_pass(kernels.lanes, conv, which)
+    return kernels.conv_cycles(conv, SAMPLES, SAMPLES, which), kernels.conv_cycles(conv, CHANNELS, x_layout, which)
 
 
 def lanes_of_pass(kernels, conv, which):
