@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import inspect
 import json
 import os
 import sys
@@ -15,10 +16,10 @@ import numpy as np
 
 from . import config, datasets
 from .callbacks import CosineDecay
-from .figures import training_figure
 from .models import MODELS
 from .network import load
-from .training import evaluate, fit
+from .tasks import Classification
+from .training import fit
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 DATA = list(dict.fromkeys(name for model in MODELS.values() for name in model.recipes))
@@ -98,6 +99,7 @@ def parser():
     sub.add_argument("model", choices=MODELS, metavar="MODEL", help=", ".join(MODELS))
     sub.add_argument("--epochs", type=whole(1), metavar="N", help="epochs in all")
     sub.add_argument("--batch-size", type=whole(1), metavar="N", help="samples of a step")
+    sub.add_argument("--samples", type=whole(1), metavar="N", help="train on the first N samples only")
     sub.add_argument("--lr", type=float, metavar="X", help="greatest learning rate")
     sub.add_argument("--seed", type=whole(0), metavar="N", help="for everything random (default: 0)")
     sub.add_argument("--out", default=".", metavar="DIR", help="folder for the files (default: the current one)")
@@ -136,19 +138,22 @@ def train(args):
     """Trains by the model's recipe for the data set, with what the arguments change of it."""
     net = load_network(args.resume) if args.resume else None
     plan = training_plan(args, net)
-    recipe = MODELS[args.model].recipes[plan["data"]]
+    model = MODELS[args.model]
+    recipe, task = model.recipes[plan["data"]], model.task
     folder = output_folder(args.out)
-    train_data, (x, y) = load_data(plan["data"], args.data_dir)
+    (x, y), test = load_data(plan["data"], args.data_dir)
+    x, y = x[: plan["samples"]], y[: plan["samples"]]
     if net is None:
-        classes = int(train_data[1].max()) + 1
-        net = MODELS[args.model].build(input_shape=train_data[0].shape[1:], classes=classes, seed=plan["seed"])
+        net = model.build(**task.build_options(x, y), seed=plan["seed"])
     net.training_state["command"] = plan
 
     begun = time.perf_counter()
     history = fit(
-        net, *train_data, optimizer=recipe.optimizer(plan["lr"]), epochs=plan["epochs"], batch_size=plan["batch_size"],
-        validation_data=(x, y), seed=plan["seed"], callbacks=[CosineDecay(plan["epochs"], recipe.warmup)],
-        augment=recipe.augment, resume=bool(args.resume), verbose=args.verbose,
+        net, *task.training_data(x, y), loss=task.loss, loss_weights=task.loss_weights,
+        optimizer=recipe.optimizer(plan["lr"]), epochs=plan["epochs"], batch_size=plan["batch_size"],
+        validation_data=task.test_data(*test), seed=plan["seed"],
+        callbacks=[CosineDecay(plan["epochs"], recipe.warmup), *recipe.callbacks()], augment=recipe.augment,
+        resume=bool(args.resume), verbose=args.verbose,
     )
     seconds = time.perf_counter() - begun
     path = os.path.join(folder, f"{args.model}.safetensors")
@@ -159,10 +164,11 @@ def train(args):
         print(f"interrupted after {len(history.epoch)} of {plan['epochs']} epochs; go on with: "
               f"pycnn train {args.model} --resume {path}", file=sys.stderr)
         return {**result, "interrupted": True}
-    scores = evaluate(net, x, y)
-    result.update(test_accuracy=scores["accuracy"], test_loss=scores["loss"])
-    say(args, f"test accuracy {scores['accuracy']:.2%}, test loss {scores['loss']:.4f}, {seconds:.1f} s; wrote {path}")
-    result["figure"] = write_figure(args, net, history, x, y, result)
+    scores = task.scores(net, *test)
+    result.update((f"test_{name}", value) for name, value in scores.items())
+    say(args, f"{task.sentence(scores)}, {seconds:.1f} s; wrote {path}")
+    title = f"{args.model} on {plan['data']}: {task.sentence(scores)}"
+    result["figure"] = write_figure(args, lambda: task.figure(net, history, *test, data=plan["data"], title=title))
     return result
 
 
@@ -173,17 +179,17 @@ def training_plan(args, net):
         raise InputError(f"{args.resume}: not the file of a training by this command")
     if before and before["model"] != args.model:
         raise InputError(f"{args.resume}: holds a {before['model']}, not a {args.model}")
-    for key in ("data", "lr", "seed", "batch_size"):
+    for key in ("data", "lr", "seed", "batch_size", "samples"):
         given = getattr(args, key)
-        if before and given is not None and given != before[key]:
-            raise InputError(f"--{key.replace('_', '-')} {given}: the training to resume has {before[key]}")
+        if before and given is not None and given != before.get(key):
+            raise InputError(f"--{key.replace('_', '-')} {given}: the training to resume has {before.get(key)}")
     recipes = MODELS[args.model].recipes
     data = args.data or before.get("data") or next(iter(recipes))
     if data not in recipes:
         raise InputError(f"there is no recipe for {args.model} on {data}; there is for {', '.join(recipes)}")
     recipe = recipes[data]
-    usual = {"lr": recipe.lr, "seed": 0, "batch_size": recipe.batch_size, "epochs": recipe.epochs, **before}
-    given = {key: getattr(args, key) for key in ("lr", "seed", "batch_size", "epochs")}
+    usual = {"lr": recipe.lr, "seed": 0, "batch_size": recipe.batch_size, "epochs": recipe.epochs, "samples": None, **before}
+    given = {key: getattr(args, key) for key in ("lr", "seed", "batch_size", "epochs", "samples")}
     return {"model": args.model, "data": data, **{k: usual[k] if v is None else v for k, v in given.items()}}
 
 
@@ -198,12 +204,10 @@ def output_folder(path):
     return path
 
 
-def write_figure(args, net, history, x, y, result):
-    """Writes MODEL.png; returns its path, or None where matplotlib is missing."""
-    title = f"{args.model} on {result['data']}: {result['test_accuracy']:.2%} of the test images right"
+def write_figure(args, draw):
+    """Writes the figure that `draw` makes to MODEL.png; returns its path, or None where matplotlib is missing."""
     try:
-        names = class_names(result["data"])
-        figure = training_figure(net, history, x, y, class_names=names, title=title, held_out="test")
+        figure = draw()
     except ImportError as error:
         print(f"no picture: {error}", file=sys.stderr)
         return None
@@ -251,18 +255,20 @@ def probabilities(scores):
 
 
 def evaluate_file(args):
-    """Loss and accuracy of a file's network on test images."""
+    """How well a file's network does on test data."""
     net = load_network(args.file)
-    data = args.data or net.training_state.get("command", {}).get("data")
+    command = net.training_state.get("command", {})
+    data = args.data or command.get("data")
     if data is None:
         raise InputError(f"{args.file} does not say what it was trained on; name a data set with --data")
+    task = MODELS[command["model"]].task if command.get("model") in MODELS else Classification()
     x, y = load_data(data, args.data_dir)[1]
     begun = time.perf_counter()
-    scores = evaluate(net, x, y, verbose=min(args.verbose, 1))
+    scores = task.scores(net, x, y, verbose=min(args.verbose, 1))
     seconds = time.perf_counter() - begun
-    print(f"{data}: test accuracy {scores['accuracy']:.2%}, test loss {scores['loss']:.4f}, {len(x):,} images")
-    return {"file": args.file, "data": data, "test_accuracy": scores["accuracy"], "test_loss": scores["loss"],
-            "images": len(x), "seconds": round(seconds, 3)}
+    print(f"{data}: {task.sentence(scores)}, {len(x):,} samples")
+    return {"file": args.file, "data": data, **{f"test_{name}": value for name, value in scores.items()},
+            "samples": len(x), "seconds": round(seconds, 3)}
 
 
 def summary(args):
@@ -300,8 +306,8 @@ def load_data(name, folder):
     read = getattr(datasets, name.replace("-", "_"))
     if folder is None:
         return read()
-    if name == "digits":
-        raise InputError("--data-dir: the digits ship with pycnn")
+    if not inspect.signature(read).parameters:
+        raise InputError(f"--data-dir: the {name} ship with pycnn")
     try:
         return read(folder)
     except OSError as error:

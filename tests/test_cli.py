@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import pycnn
-from pycnn import cli
+from pycnn import cli, tasks
 from pycnn import layers as L
 from pycnn.callbacks import LambdaCallback
 from pycnn.figures import confusion_matrix, training_figure
@@ -49,7 +49,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "load_data", lambda name, folder: (displays(200, 0), displays(50, 1)))
-        patch.setattr(cli, "training_figure", without_matplotlib)
+        patch.setattr(tasks, "training_figure", without_matplotlib)
         assert cli.main(["train", "lenet5", "--epochs", "15", "--out", str(folder), "--verbose", "0"]) == 0
     return folder
 
@@ -99,7 +99,7 @@ def test_train_writes_network_and_picture_and_ends_with_json(capsys, tmp_path):
 
 
 def test_train_prints_for_people_without_json(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "training_figure", without_matplotlib)
+    monkeypatch.setattr(tasks, "training_figure", without_matplotlib)
     code, out, err = run(capsys, "train", "lenet5", "--epochs", 1, "--out", tmp_path)
     assert code == 0
     assert out.startswith("test accuracy")
@@ -108,7 +108,7 @@ def test_train_prints_for_people_without_json(capsys, tmp_path, monkeypatch):
 
 
 def test_train_can_be_silent_and_depends_on_its_seed(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "training_figure", without_matplotlib)
+    monkeypatch.setattr(tasks, "training_figure", without_matplotlib)
     weights = []
     for seed in (1, 1, 2):
         folder = tmp_path / f"{len(weights)}"
@@ -120,7 +120,7 @@ def test_train_can_be_silent_and_depends_on_its_seed(capsys, tmp_path, monkeypat
 
 
 def test_ctrl_c_saves_and_resume_ends_where_it_would_have_ended(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "training_figure", without_matplotlib)
+    monkeypatch.setattr(tasks, "training_figure", without_matplotlib)
     arguments = ["train", "lenet5", "--epochs", 4, "--lr", 0.003, "--json"]
     assert run(capsys, *arguments, "--out", tmp_path / "straight")[0] == 0
 
@@ -248,7 +248,7 @@ def test_predict_refuses_what_is_no_image(capsys, trained, tmp_path):
 def test_evaluate_uses_the_data_that_the_network_was_trained_on(capsys, trained):
     code, out, _ = run(capsys, "evaluate", trained / "lenet5.safetensors", "--json", "--verbose", 0)
     result = json.loads(out)
-    assert code == 0 and result["data"] == "digits" and result["images"] == 50
+    assert code == 0 and result["data"] == "digits" and result["samples"] == 50
     assert result["test_accuracy"] > 0.9
     code, out, _ = run(capsys, "evaluate", trained / "lenet5.safetensors", "--data", "mnist", "--verbose", 0)
     assert code == 0 and out.startswith("mnist: test accuracy")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from .. import layers as L
+from ..datasets.augment import RandomShift
 from ..graph import Input
 from ..network import Network
+from ..optimizers import AdamW
 from ..shapes import as_tensor
+from ..tasks import Model, Recipe
 from .digit_bitmaps import digit_bitmaps
 
 
@@ -121,3 +126,10 @@ def lenet5(variant="modern", input_shape=None, classes=10, seed=0):
         input_shape = (1, 28, 28) if variant == "modern" else (1, 32, 32)
     image = Input(input_shape, name="image")
     return Network(image, VARIANTS[variant](image, classes), name="lenet5", seed=seed)
+
+
+LENET5 = Model(lenet5, {
+    "digits": Recipe(100, 64, partial(AdamW, weight_decay=0.3), 3e-3, augment=RandomShift(2)),
+    "fashion-mnist": Recipe(12, 64, partial(AdamW, weight_decay=0.1), 3e-3),
+    "mnist": Recipe(20, 64, partial(AdamW, weight_decay=0.1), 2e-3, augment=RandomShift(2)),
+})
