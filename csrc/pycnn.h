@@ -203,6 +203,12 @@ typedef struct {
     int (*scale_maps_backward_weights)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions,
                                        int accumulate, const void *dy, const void *x, void *da, void *db);
 
+    /* ---- bias.h: y_ni = f(x_ni + b_i) of n samples of so many elements, PLAIN or SAMPLES ------------------ */
+    int (*bias_forward)(pycnn_step *, pycnn_layout, int64_t n, int64_t elements, pycnn_activation,
+                        const void *x, const void *b, void *y);
+    int (*bias_backward_weights)(pycnn_step *, pycnn_layout, int64_t n, int64_t elements, int accumulate,
+                                 const void *dy, void *db);
+
     /* ---- batch_norm.h: maps of n samples and c channels, in any layout, PLAIN with one position -------------- */
     /* x -> partial sums, of batch_norm_partial_size reals. */
     int64_t (*batch_norm_partial_size)(pycnn_layout, int64_t n, int64_t c, int64_t positions);

@@ -103,6 +103,8 @@ cdef extern from "pycnn.h" nogil:
         int scale_maps_backward_data(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, void *, void *, void *)
         int scale_maps_backward_weights(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int, void *, void *,
                                         void *, void *)
+        int bias_forward(pycnn_step *, pycnn_layout, int64_t, int64_t, pycnn_activation, void *, void *, void *)
+        int bias_backward_weights(pycnn_step *, pycnn_layout, int64_t, int64_t, int, void *, void *)
         int64_t batch_norm_partial_size(pycnn_layout, int64_t, int64_t, int64_t)
         int batch_norm_sums(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, void *, void *)
         int batch_norm_statistics(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, double, void *, void *)
@@ -559,6 +561,16 @@ cdef class Program:
                                     uintptr_t dy, uintptr_t x, uintptr_t da, uintptr_t db):
         self.append(self.table.scale_maps_backward_weights(self.new_step(), layout, n, c, positions, accumulate,
                                                            <void *>dy, <void *>x, <void *>da, <void *>db))
+
+    def bias_forward(self, pycnn_layout layout, int64_t n, int64_t elements, activation, uintptr_t x, uintptr_t b,
+                     uintptr_t y):
+        self.append(self.table.bias_forward(self.new_step(), layout, n, elements, to_activation(activation), <void *>x,
+                                            <void *>b, <void *>y))
+
+    def bias_backward_weights(self, pycnn_layout layout, int64_t n, int64_t elements, bint accumulate, uintptr_t dy,
+                              uintptr_t db):
+        self.append(self.table.bias_backward_weights(self.new_step(), layout, n, elements, accumulate, <void *>dy,
+                                                     <void *>db))
 
     def batch_norm_sums(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, uintptr_t x, uintptr_t partial):
         self.append(self.table.batch_norm_sums(self.new_step(), layout, n, c, positions, <void *>x, <void *>partial))

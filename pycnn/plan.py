@@ -48,6 +48,7 @@ LAYOUT_NAMES = {K.PLAIN: "plain", K.SAMPLES: "lanes are samples", K.CHANNELS: "l
 LAYOUT_ARGUMENTS = {    # of kernels that take layouts: which arguments they are, from source to target
     "import_tensor": (0,), "export_tensor": (0,), "reorder": (0, 1), "conv_pack": (1,), "conv_forward": (2, 1),
     "conv_backward_data": (1, 2), "conv_backward_weights": (2, 1), "conv_reduce_weights": (1,),
+    "bias_forward": (0,), "bias_backward_weights": (0,),
     "batch_norm_sums": (0,), "batch_norm_forward": (0,), "batch_norm_backward_sums": (0,), "batch_norm_backward_data": (0,),
 }
 PASSES = (K.FORWARD, K.BACKWARD_DATA, K.BACKWARD_WEIGHTS)

@@ -110,6 +110,7 @@ REFERENCE = {
     "Add": lambda layer, *xs: reference.add(*xs),
     "AvgPool": reference_avg_pool,
     "BatchNorm": reference_batch_norm,
+    "Bias": lambda layer, x: reference.bias_forward(x, layer.bias),
     "Concat": lambda layer, *xs: reference.concat(xs),
     "Conv": reference_conv,
     "ConvTranspose": reference_conv_transpose,

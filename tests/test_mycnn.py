@@ -385,6 +385,7 @@ def jacobian(value, array, step=1e-5):
 
 SECOND = {
     "Dense": ((5,), lambda x: L.Dense(3, activation="tanh", name="layer")(x)),
+    "Bias": ((2, 3, 4), lambda x: L.Bias(name="layer")(x)),
     "Conv": ((2, 5, 4), lambda x: L.Conv(3, 3, stride=(1, 2), padding=1, activation="scaled_tanh", name="layer")(x)),
     "table": ((2, 5, 4), lambda x: L.Conv(3, 3, connections=[[1, 0], [0, 1], [1, 1]], activation="sigmoid", name="layer")(x)),
     "Subsample": ((2, 4, 4), lambda x: L.Subsample(3, 1, activation="tanh", name="layer")(x)),

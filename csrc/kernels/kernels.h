@@ -23,6 +23,7 @@
 #include "dense.h"
 #include "connected.h"
 #include "scale_maps.h"
+#include "bias.h"
 #include "batch_norm.h"
 #include "rbf.h"
 #include "softmax.h"
@@ -68,6 +69,8 @@ const pycnn_kernels PYCNN_VARIANT = {
     .scale_maps_forward = scale_maps_forward,
     .scale_maps_backward_data = scale_maps_backward_data,
     .scale_maps_backward_weights = scale_maps_backward_weights,
+    .bias_forward = bias_forward,
+    .bias_backward_weights = bias_backward_weights,
     .batch_norm_partial_size = batch_norm_partial_size,
     .batch_norm_sums = batch_norm_sums,
     .batch_norm_statistics = batch_norm_statistics,

@@ -11,6 +11,7 @@ void test_conv(void);
 void test_dense(void);
 void test_pool(void);
 void test_batch_norm(void);
+void test_bias(void);
 void test_connected(void);
 void test_losses(void);
 void test_optimizers(void);
@@ -27,6 +28,7 @@ int main(void)
             test_dense();
             test_pool();
             test_batch_norm();
+            test_bias();
             test_connected();
             test_losses();
             test_optimizers();

@@ -10,6 +10,7 @@ A call lays out a program for its shapes: arrays come in through imports that br
 kernels, and go out through exports. Recent programs are kept, so that a loop over equal shapes lays out nothing.
 """
 
+from .bias import bias_backward, bias_forward
 from .convolution import (
     conv_backward_data,
     conv_backward_weights,
@@ -84,6 +85,8 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_forward",
     "batch_norm_inference",
+    "bias_backward",
+    "bias_forward",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "concat",

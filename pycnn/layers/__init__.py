@@ -2,6 +2,7 @@
 
 from .activations import ELU, LeakyReLU, ReLU, ScaledTanh, Sigmoid, Softplus, Tanh
 from .base import Layer
+from .bias import Bias
 from .connect import Connect
 from .conv import Conv
 from .conv_transpose import ConvTranspose
@@ -15,7 +16,7 @@ from .softmax import LogSoftmax, Softmax
 from .subsample import SoftMaxPool, Subsample
 
 __all__ = [
-    "Add", "AvgPool", "BatchNorm", "Concat", "Connect", "Conv", "ConvTranspose", "Dense", "ELU", "Flatten",
+    "Add", "AvgPool", "BatchNorm", "Bias", "Concat", "Connect", "Conv", "ConvTranspose", "Dense", "ELU", "Flatten",
     "GlobalAvgPool", "GlobalMaxPool", "Layer", "LeakyReLU", "LogSoftmax", "MaxPool", "Multiply", "RBF", "ReLU",
     "ScaledTanh", "Sigmoid", "SoftMaxPool", "Softmax", "Softplus", "Subsample", "SumPool", "Tanh",
 ]

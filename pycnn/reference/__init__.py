@@ -11,6 +11,7 @@ one NumPy expression.
 
 # ruff: noqa: F401
 
+from .bias import bias_backward, bias_forward
 from .conv import (
     conv_backward_data,
     conv_backward_weights,
