@@ -10,6 +10,7 @@ from .shapes import as_tensor, integer
 
 def training_data(net, x, y, loss, batch_size, shuffle, augment):
     """ArrayData where there is `y`, else BatchData."""
+    augment = None if augment is None else Augmentation(net, loss, augment)
     if y is not None:
         return ArrayData(*checked_batch(net, x, y, loss), batch_size, bool(shuffle), augment)
     if isinstance(x, (np.ndarray, dict)) or not hasattr(x, "__iter__"):
@@ -84,8 +85,7 @@ class ArrayData:
             if self.augment is None:
                 yield self.xs, self.ys, rows, len(rows)
             else:
-                xs = augmented([x[rows] for x in self.xs], self.augment, rng)
-                yield xs, [y[rows] for y in self.ys], None, len(rows)
+                yield *self.augment([x[rows] for x in self.xs], [y[rows] for y in self.ys], rng), None, len(rows)
 
     def first(self, order, count):
         """(xs, ys) of the first samples of an epoch."""
@@ -118,7 +118,7 @@ class BatchData:
 
     def batches(self, order, rng, first=0):
         for xs, ys, count in islice(self.slices(), first, None):
-            yield (xs if self.augment is None else augmented(xs, self.augment, rng)), ys, None, count
+            yield *((xs, ys) if self.augment is None else self.augment(xs, ys, rng)), None, count
 
     def slices(self):
         number = 0
@@ -134,9 +134,24 @@ class BatchData:
             raise ValueError("the iterable of batches is empty")
 
 
-def augmented(xs, augment, rng):
-    """The inputs of a batch, the first one augmented."""
-    first = np.asarray(augment(xs[0].copy(), rng))
-    if first.shape != xs[0].shape:
-        raise ValueError(f"augment made a batch of shape {first.shape} of one of {xs[0].shape}")
-    return [as_tensor(first, xs[0].dtype, "the augmented batch"), *xs[1:]]
+class Augmentation:
+    """fit's `augment`, applied to the first input of a batch, and to the first target too if it `changes_targets`."""
+
+    def __init__(self, net, loss, function):
+        self.net, self.loss, self.function = net, loss, function
+        self.changes_targets = getattr(function, "changes_targets", False)
+
+    def __call__(self, xs, ys, rng):
+        """Lists of the inputs and targets, checked."""
+        first = xs[0].copy()
+        if self.changes_targets:
+            first, target = self.function(first, ys[0].copy(), rng)
+            ys = self.net.check_targets(dict(zip(self.net.losses_by_output(self.loss), [target, *ys[1:]])), self.loss)
+            if len(ys[0]) != len(xs[0]):
+                raise ValueError(f"augment made {len(ys[0])} targets of {len(xs[0])}")
+        else:
+            first = self.function(first, rng)
+        first = np.asarray(first)
+        if first.shape != xs[0].shape:
+            raise ValueError(f"augment made a batch of shape {first.shape} of one of {xs[0].shape}")
+        return [as_tensor(first, xs[0].dtype, "the augmented batch"), *xs[1:]], ys

@@ -86,7 +86,8 @@ def fit(net, x, y=None, *, loss="cross_entropy", optimizer=None, epochs=1, batch
     clip_norm : float, optional
         The greatest norm of the gradient of all parameters together.
     augment : callable, optional
-        ``augment(batch, rng) -> batch``, applied to each batch of the first input.
+        ``augment(batch, rng) -> batch``, applied to each batch of the first input. If its attribute `changes_targets` is
+        true, ``augment(batch, targets, rng) -> (batch, targets)``, applied to the first target as well.
     resume : bool
         Go on where ``net.training_state`` ends, also in the midst of an epoch: with the same data and options, a
         training that was stopped, saved, loaded and resumed has bit for bit the parameters and figures of one that

@@ -162,6 +162,22 @@ def test_a_flip_mirrors_about_half_of_the_samples():
     assert (mirrored ^ kept).all() and 60 < mirrored.sum() < 140
 
 
+def test_board_symmetries_are_eight_and_move_the_target_with_the_stones():
+    sources = augment.board_symmetries(5)
+    assert sources.shape == (8, 25) and len({tuple(s) for s in sources}) == 8
+    assert (sources[0] == np.arange(25)).all() and (np.sort(sources) == np.arange(25)).all()
+    beside = {(a, b) for a in range(25) for b in (a - 1, a + 1, a - 5, a + 5) if 0 <= b < 25 and (a % 5 - b % 5) in (-1, 0, 1)}
+    assert all({(s[a], s[b]) for a, b in beside} == beside for s in sources)
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 3, 5, 5)).astype(np.float32), rng.integers(0, 25, 200)
+    turned, targets = augment.BoardSymmetries()(x, y, rng)
+    rows = np.arange(200)
+    assert turned.shape == x.shape and turned.dtype == x.dtype
+    np.testing.assert_array_equal(turned.reshape(200, 3, 25)[rows, :, targets], x.reshape(200, 3, 25)[rows, :, y])
+    assert len({(t == x[i]).all() for i, t in enumerate(turned)}) == 2
+
+
 def test_augmentations_depend_on_nothing_but_the_generator():
     x = np.random.default_rng(0).random((16, 1, 8, 8))
     both = augment.Compose(augment.RandomShift(1), augment.RandomFlip())

@@ -167,6 +167,44 @@ def test_an_augmentation_that_changes_the_shape_is_refused():
         small_net().fit(x, y, augment=lambda batch, rng: batch[:, :, 1:], verbose=0)
 
 
+class Reversing:
+    """Numbers the classes from the other end, in the picture and in the target."""
+
+    changes_targets = True
+
+    def __init__(self, change=lambda batch, targets: (-batch, 2 - targets)):
+        self.change = change
+
+    def __call__(self, batch, targets, rng):
+        assert isinstance(rng, np.random.Generator)
+        return self.change(batch, targets)
+
+
+def test_an_augmentation_may_change_the_targets_with_the_inputs():
+    x, y = stripes(40)
+    kept = y.copy()
+    plain, reversed_twice, batches = small_net(), small_net(), small_net()
+    plain.fit(x, y, batch_size=16, verbose=0)
+    reversed_twice.fit(-x, 2 - y, batch_size=16, augment=Reversing(), verbose=0)
+    assert_same_parameters(reversed_twice, parameters(plain))
+    plain.fit(x, y, batch_size=40, shuffle=False, verbose=0)
+    batches.fit(-x, 2 - y, batch_size=16, augment=Reversing(), verbose=0)
+    batches.fit([(-x, 2 - y)], augment=Reversing(), verbose=0)
+    assert_same_parameters(batches, parameters(plain))
+    np.testing.assert_array_equal(y, kept)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda batch, targets: (batch, targets + 3), "target .* 0 to 2|labels"),
+    (lambda batch, targets: (batch, targets[1:]), "augment made 19 targets of 20"),
+    (lambda batch, targets: (batch[1:], targets), "augment made a batch of shape"),
+])
+def test_an_augmentation_that_makes_impossible_targets_is_refused(change, message):
+    x, y = stripes(20)
+    with pytest.raises(ValueError, match=message):
+        small_net().fit(x, y, augment=Reversing(change), verbose=0)
+
+
 def test_class_weights_favour_their_class():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 1, SIZE, SIZE)).astype(np.float32)

@@ -58,6 +58,35 @@ class RandomFlip:
         return f"RandomFlip(axis={self.axis}, p={self.p})"
 
 
+class BoardSymmetries:
+    """Turns and mirrors each square board at random, in one of the eight ways, and the point that is its target with it.
+
+    Batches ``(N, C, S, S)`` and labels ``(N,)`` that are points, counted row by row.
+    """
+
+    changes_targets = True
+
+    def __call__(self, batch, targets, rng):
+        n, c, size, _ = batch.shape
+        sources = board_symmetries(size)
+        which = rng.integers(len(sources), size=n)
+        turned = np.take_along_axis(batch.reshape(n, c, size**2), sources[which][:, None], axis=2)
+        return turned.reshape(batch.shape), sources.argsort(1)[which, targets]
+
+    def __repr__(self):
+        return "BoardSymmetries()"
+
+
+def board_symmetries(size):
+    """The symmetries of a square board: which point comes to lie on each point, array of int (8, size * size).
+
+    The first leaves all where they are.
+    """
+    points = np.arange(size**2).reshape(size, size)
+    turned = [np.rot90(points, k) for k in range(4)]
+    return np.stack([p.ravel() for p in (*turned, *(p.T for p in turned))])
+
+
 class Compose:
     """One augmentation after the other."""
 
