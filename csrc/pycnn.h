@@ -244,6 +244,14 @@ typedef struct {
     int (*batch_norm_fold)(pycnn_step *, int64_t k, int64_t per_filter, const void *statistics, const void *gamma,
                            const void *beta, const void *w, const void *bias, void *folded_w, void *folded_bias);
 
+    /* ---- embedding.h: y[n][.][s] = w[ids[n][s]], with ids (N, S) PLAIN and w (vocabulary, dimension) ---------- */
+    /* Ids are cut to whole numbers, and beyond the table count as its nearest row. */
+    int (*embedding_forward)(pycnn_step *, pycnn_layout, int64_t n, int64_t s, int64_t vocabulary, int64_t dimension,
+                             const void *ids, const void *w, void *y);
+    /* Adds to dw, but for the row `padding`; negative, there is none. */
+    int (*embedding_backward)(pycnn_step *, pycnn_layout, int64_t n, int64_t s, int64_t vocabulary, int64_t dimension,
+                              int64_t padding, const void *dy, const void *ids, void *dw);
+
     /* ---- rbf.h: y[k] = |x - w[k]|^2; x (N, C), y (N, K) and w (K, C) are PLAIN --------------------------- */
     int (*rbf_forward)(pycnn_step *, int64_t n, int64_t c, int64_t k, const void *x, const void *w, void *y);
     /* With `squared` dy are second derivatives, and `slope` the first ones, or NULL. */

@@ -119,6 +119,8 @@ cdef extern from "pycnn.h" nogil:
         int batch_norm_backward_data(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int, void *, void *, void *,
                                      void *, void *, void *, void *)
         int batch_norm_fold(pycnn_step *, int64_t, int64_t, void *, void *, void *, void *, void *, void *, void *)
+        int embedding_forward(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int64_t, void *, void *, void *)
+        int embedding_backward(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int64_t, int64_t, void *, void *, void *)
         int rbf_forward(pycnn_step *, int64_t, int64_t, int64_t, void *, void *, void *)
         int rbf_backward_data(pycnn_step *, int64_t, int64_t, int64_t, int, void *, void *, void *, void *, void *)
         int rbf_backward_weights(pycnn_step *, int64_t, int64_t, int64_t, int, int, void *, void *, void *, void *)
@@ -623,6 +625,16 @@ cdef class Program:
         self.append(self.table.batch_norm_fold(self.new_step(), k, per_filter, <void *>statistics, <void *>gamma,
                                                <void *>beta, <void *>w, <void *>bias, <void *>folded_w,
                                                <void *>folded_bias))
+
+    def embedding_forward(self, pycnn_layout layout, int64_t n, int64_t s, int64_t vocabulary, int64_t dimension,
+                          uintptr_t ids, uintptr_t w, uintptr_t y):
+        self.append(self.table.embedding_forward(self.new_step(), layout, n, s, vocabulary, dimension, <void *>ids,
+                                                 <void *>w, <void *>y))
+
+    def embedding_backward(self, pycnn_layout layout, int64_t n, int64_t s, int64_t vocabulary, int64_t dimension,
+                           int64_t padding, uintptr_t dy, uintptr_t ids, uintptr_t dw):
+        self.append(self.table.embedding_backward(self.new_step(), layout, n, s, vocabulary, dimension, padding,
+                                                  <void *>dy, <void *>ids, <void *>dw))
 
     def rbf_forward(self, int64_t n, int64_t c, int64_t k, uintptr_t x, uintptr_t w, uintptr_t y):
         self.append(self.table.rbf_forward(self.new_step(), n, c, k, <void *>x, <void *>w, <void *>y))

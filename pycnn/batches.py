@@ -154,4 +154,6 @@ class Augmentation:
         first = np.asarray(first)
         if first.shape != xs[0].shape:
             raise ValueError(f"augment made a batch of shape {first.shape} of one of {xs[0].shape}")
-        return [as_tensor(first, xs[0].dtype, "the augmented batch"), *xs[1:]], ys
+        first = as_tensor(first, xs[0].dtype, "the augmented batch")
+        self.net.check_values(self.net.input_names[0], first)
+        return [first, *xs[1:]], ys

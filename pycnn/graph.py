@@ -131,6 +131,11 @@ class Graph:
                     layer.name = f"{kind}{counts[kind]}"
         self.layers: dict[str, Layer] = {layer.name: layer for layer in layers}
 
+    def picky_readers(self, node):
+        """The layers that read a node and check its values."""
+        return [other.layer for other in self.nodes
+                if node in other.inputs and type(other.layer).check_input is not Layer.check_input]
+
     def to_dict(self):
         """The graph as JSON-able data; `Graph.from_dict` reads it."""
         number = {node: i for i, node in enumerate(self.nodes)}

@@ -33,6 +33,8 @@ def normal_of(deviation):
 INITIALIZERS = {
     "zeros": zeros,
     "ones": ones,
+    # Normal with mean 0 and standard deviation 1.
+    "normal": normal_of(lambda i, o: 1.0),
     # Uniform in +-1/sqrt(fan_in), as PyTorch starts its layers.
     "default": uniform_within(lambda i, o: 1 / np.sqrt(i)),
     # Uniform in +-2.4/fan_in (LeCun et al. 1998, Gradient-based learning applied to document recognition).

@@ -60,6 +60,7 @@ class Network:
         if self.dtype not in (np.float32, np.float64):
             raise TypeError(f"a network's dtype is float32 or float64, not {self.dtype}")
         self.layers = graph.layers
+        self._picky = {n: graph.picky_readers(node) for n, node in graph.inputs.items()}
         self.storage = Storage({n: (self.layers[n], s, statistics[n]) for n, s in specs.items()}, self.dtype)
         self.optimizer = None
         self.training_state = {}
@@ -183,7 +184,7 @@ class Network:
         Raises
         ------
         ValueError, TypeError
-            When an array is missing, or its shape or type does not fit.
+            When an array is missing, its shape or type does not fit, or a layer cannot take its values.
         """
         axes = [1 + len(shape) for shape in self.input_shapes.values()]
         arrays = by_name(x, self.input_names, "input", axes)
@@ -191,7 +192,17 @@ class Network:
         sizes = {len(a) for a in arrays}
         if len(sizes) > 1:
             raise ValueError(f"inputs have different numbers of samples: {', '.join(str(len(a)) for a in arrays)}")
+        for name, array in zip(self.input_names, arrays):
+            self.check_values(name, array)
         return arrays
+
+    def check_values(self, name, array):
+        """ValueError where a layer that reads the input of that name cannot take these values."""
+        for layer in self._picky[name]:
+            try:
+                layer.check_input(array)
+            except ValueError as error:
+                raise ValueError(f"input {name!r}: {error}") from None
 
     def _checked(self, what, array, shape):
         array = as_tensor(array, self.dtype, what)

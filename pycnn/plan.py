@@ -50,6 +50,7 @@ LAYOUT_ARGUMENTS = {    # of kernels that take layouts: which arguments they are
     "conv_backward_data": (1, 2), "conv_backward_weights": (2, 1), "conv_reduce_weights": (1,),
     "bias_forward": (0,), "bias_backward_weights": (0,),
     "batch_norm_sums": (0,), "batch_norm_forward": (0,), "batch_norm_backward_sums": (0,), "batch_norm_backward_data": (0,),
+    "embedding_forward": (0,), "embedding_backward": (0,),
 }
 PASSES = (K.FORWARD, K.BACKWARD_DATA, K.BACKWARD_WEIGHTS)
 HYPER_SIZE = 16     # doubles of the control block that an optimizer reads; behind them the limit and norm of the gradient

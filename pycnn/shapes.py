@@ -53,6 +53,14 @@ def integer(value, what, minimum=None):
     return value
 
 
+def number_below(value, count, what):
+    """`value` as a Python int from 0 to count - 1."""
+    value = integer(value, what, 0)
+    if value >= count:
+        raise ValueError(f"{what} must be less than {count}, got {value}")
+    return value
+
+
 def resolve_padding(padding, in_spatial, kernel, stride, dilation):
     """The padding (before, after) of each axis.
 

@@ -246,8 +246,8 @@ def test_a_network_that_cannot_be_made_leaves_its_layers_free(reason):
 
 
 def test_every_initializer_of_the_table_is_tested_here():
-    assert set(initializers.INITIALIZERS) == {"default", "lecun_1998", "ones", "zeros", "glorot_uniform", "he_uniform",
-                                              "glorot_normal", "he_normal"}
+    assert set(initializers.INITIALIZERS) == {"default", "lecun_1998", "normal", "ones", "zeros", "glorot_uniform",
+                                              "he_uniform", "glorot_normal", "he_normal"}
 
 
 def test_a_layer_belongs_to_one_network():

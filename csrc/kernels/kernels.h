@@ -25,6 +25,7 @@
 #include "scale_maps.h"
 #include "bias.h"
 #include "batch_norm.h"
+#include "embedding.h"
 #include "rbf.h"
 #include "softmax.h"
 #include "losses.h"
@@ -81,6 +82,8 @@ const pycnn_kernels PYCNN_VARIANT = {
     .batch_norm_backward_weights = batch_norm_backward_weights,
     .batch_norm_backward_data = batch_norm_backward_data,
     .batch_norm_fold = batch_norm_fold,
+    .embedding_forward = embedding_forward,
+    .embedding_backward = embedding_backward,
     .rbf_forward = rbf_forward,
     .rbf_backward_data = rbf_backward_data,
     .rbf_backward_weights = rbf_backward_weights,

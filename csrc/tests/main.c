@@ -12,6 +12,7 @@ void test_dense(void);
 void test_pool(void);
 void test_batch_norm(void);
 void test_bias(void);
+void test_embedding(void);
 void test_connected(void);
 void test_losses(void);
 void test_optimizers(void);
@@ -29,6 +30,7 @@ int main(void)
             test_pool();
             test_batch_norm();
             test_bias();
+            test_embedding();
             test_connected();
             test_losses();
             test_optimizers();

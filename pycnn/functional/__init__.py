@@ -38,6 +38,10 @@ from .elementwise import (
     softmax,
     softmax_backward,
 )
+from .embedding import (
+    embedding_backward,
+    embedding_forward,
+)
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -101,6 +105,8 @@ __all__ = [
     "dense_backward_weights",
     "dense_forward",
     "distance_loss",
+    "embedding_backward",
+    "embedding_forward",
     "global_avg_pool_backward",
     "global_avg_pool_forward",
     "global_max_pool_backward",

@@ -7,6 +7,7 @@ from .connect import Connect
 from .conv import Conv
 from .conv_transpose import ConvTranspose
 from .dense import Dense
+from .embedding import Embedding
 from .merge import Add, Concat, Multiply
 from .norm import BatchNorm
 from .pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool, SumPool
@@ -16,7 +17,8 @@ from .softmax import LogSoftmax, Softmax
 from .subsample import SoftMaxPool, Subsample
 
 __all__ = [
-    "Add", "AvgPool", "BatchNorm", "Bias", "Concat", "Connect", "Conv", "ConvTranspose", "Dense", "ELU", "Flatten",
-    "GlobalAvgPool", "GlobalMaxPool", "Layer", "LeakyReLU", "LogSoftmax", "MaxPool", "Multiply", "RBF", "ReLU",
-    "ScaledTanh", "Sigmoid", "SoftMaxPool", "Softmax", "Softplus", "Subsample", "SumPool", "Tanh",
+    "Add", "AvgPool", "BatchNorm", "Bias", "Concat", "Connect", "Conv", "ConvTranspose", "Dense", "ELU",
+    "Embedding", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "Layer", "LeakyReLU", "LogSoftmax", "MaxPool",
+    "Multiply", "RBF", "ReLU", "ScaledTanh", "Sigmoid", "SoftMaxPool", "Softmax", "Softplus", "Subsample",
+    "SumPool", "Tanh",
 ]

@@ -144,6 +144,9 @@ class Layer:
         """What the layer keeps of what it has seen: dict of name to (shape, first value)."""
         return {}
 
+    def check_input(self, x):
+        """ValueError unless the layer can take these values of an input of the network, ``(N, *shape)``."""
+
     def count_connections(self, *input_shapes):
         """How many pairs of values the layer joins, biases included."""
         return 0

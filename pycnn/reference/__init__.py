@@ -37,6 +37,7 @@ from .elementwise import (
     softmax,
     softmax_backward,
 )
+from .embedding import embedding_backward, embedding_forward
 from .geometry import conv_output_shape, conv_transpose_output_shape, pool_output_shape, resolve_padding
 from .losses import (
     binary_cross_entropy,
