@@ -77,6 +77,21 @@ typedef struct {
 /* What the sum over a window of pooling is divided by: its taps inside the input, those on padding too, or nothing. */
 typedef enum { PYCNN_TAPS, PYCNN_TAPS_AND_PADDING, PYCNN_ONE } pycnn_divisor;
 
+/* How a grid reads maps: the nearest position, or the 2 or 4 nearest along each axis; and what lies outside them. */
+typedef enum { PYCNN_SAMPLE_NEAREST, PYCNN_SAMPLE_LINEAR, PYCNN_SAMPLE_CUBIC } pycnn_sample_mode;
+typedef enum { PYCNN_OUTSIDE_ZERO, PYCNN_OUTSIDE_BORDER, PYCNN_OUTSIDE_REFLECTED } pycnn_outside;
+
+/* Maps x (n, c, in) read at the `positions` of a grid (n, positions, rank) for y (n, c, positions). A coordinate goes from -1
+   to 1 along its axis, from edge to edge, or with align_corners from middle to middle of the outermost positions; the last
+   axis comes first. CUBIC has at most two axes. */
+typedef struct {
+    int64_t n, c, in[3], positions;
+    int rank;
+    pycnn_sample_mode mode;
+    pycnn_outside outside;
+    int align_corners;
+} pycnn_sampling;
+
 /* How results are written: as usual, past the caches, or over what was just read. */
 typedef enum { PYCNN_PLAIN_STORES, PYCNN_STREAMED, PYCNN_IN_PLACE } pycnn_stores;
 
@@ -259,6 +274,20 @@ typedef struct {
                              const void *dy, const void *slope, const void *x, const void *w, void *dx);
     int (*rbf_backward_weights)(pycnn_step *, int64_t n, int64_t c, int64_t k, int accumulate, int squared,
                                 const void *dy, const void *x, const void *w, void *dw);
+
+    /* ---- affine_grid.h: grid[q] = theta (base(q), 1); theta (N, rank, rank + 1), grid (N, size, rank), PLAIN ---------- */
+    /* `size` is that of the grid, base(q) goes from -1 to 1 as the coordinates of a pycnn_sampling. */
+    int (*affine_grid_forward)(pycnn_step *, int64_t n, int64_t rank, const int64_t size[3], int align_corners,
+                               const void *theta, void *grid);
+    int (*affine_grid_backward)(pycnn_step *, int64_t n, int64_t rank, const int64_t size[3], int align_corners,
+                                const void *dgrid, void *dtheta);
+
+    /* ---- grid_sample.h: maps read at the positions of a grid, PLAIN --------------------------------------------- */
+    int (*grid_sample_forward)(pycnn_step *, const pycnn_sampling *, const void *x, const void *grid, void *y);
+    int (*grid_sample_backward_data)(pycnn_step *, const pycnn_sampling *, const void *dy, const void *grid, void *dx);
+    /* Zero for NEAREST. */
+    int (*grid_sample_backward_grid)(pycnn_step *, const pycnn_sampling *, const void *dy, const void *x,
+                                     const void *grid, void *dgrid);
 
     /* ---- elementwise.h: n reals each, any layout -------------------------------------------------------- */
     int (*activation_forward)(pycnn_step *, pycnn_activation, int64_t n, const void *x, void *y);

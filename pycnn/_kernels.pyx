@@ -48,6 +48,20 @@ cdef extern from "pycnn.h" nogil:
         PYCNN_TAPS
         PYCNN_TAPS_AND_PADDING
         PYCNN_ONE
+    ctypedef enum pycnn_sample_mode:
+        PYCNN_SAMPLE_NEAREST
+        PYCNN_SAMPLE_LINEAR
+        PYCNN_SAMPLE_CUBIC
+    ctypedef enum pycnn_outside:
+        PYCNN_OUTSIDE_ZERO
+        PYCNN_OUTSIDE_BORDER
+        PYCNN_OUTSIDE_REFLECTED
+    ctypedef struct pycnn_sampling:
+        int64_t n, c, positions
+        int64_t *input "in"
+        int rank, align_corners
+        pycnn_sample_mode mode
+        pycnn_outside outside
     ctypedef enum pycnn_stores:
         PYCNN_PLAIN_STORES
         PYCNN_STREAMED
@@ -124,6 +138,11 @@ cdef extern from "pycnn.h" nogil:
         int rbf_forward(pycnn_step *, int64_t, int64_t, int64_t, void *, void *, void *)
         int rbf_backward_data(pycnn_step *, int64_t, int64_t, int64_t, int, void *, void *, void *, void *, void *)
         int rbf_backward_weights(pycnn_step *, int64_t, int64_t, int64_t, int, int, void *, void *, void *, void *)
+        int affine_grid_forward(pycnn_step *, int64_t, int64_t, int64_t *, int, void *, void *)
+        int affine_grid_backward(pycnn_step *, int64_t, int64_t, int64_t *, int, void *, void *)
+        int grid_sample_forward(pycnn_step *, pycnn_sampling *, void *, void *, void *)
+        int grid_sample_backward_data(pycnn_step *, pycnn_sampling *, void *, void *, void *)
+        int grid_sample_backward_grid(pycnn_step *, pycnn_sampling *, void *, void *, void *, void *)
         int activation_forward(pycnn_step *, pycnn_activation, int64_t, void *, void *)
         int activation_backward(pycnn_step *, pycnn_activation, int64_t, void *, void *, void *)
         int sum(pycnn_step *, int64_t, int64_t, pycnn_slot, void *)
@@ -158,6 +177,10 @@ PLAIN, SAMPLES, CHANNELS = PYCNN_PLAIN, PYCNN_SAMPLES, PYCNN_CHANNELS
 FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS = range(3)
 # What the sum over a pooling window is divided by.
 TAPS, TAPS_AND_PADDING, ONE = PYCNN_TAPS, PYCNN_TAPS_AND_PADDING, PYCNN_ONE
+
+# How a grid reads maps, and what lies outside them.
+NEAREST, LINEAR, CUBIC = PYCNN_SAMPLE_NEAREST, PYCNN_SAMPLE_LINEAR, PYCNN_SAMPLE_CUBIC
+ZERO, BORDER, REFLECTED = PYCNN_OUTSIDE_ZERO, PYCNN_OUTSIDE_BORDER, PYCNN_OUTSIDE_REFLECTED
 
 # How `traffic` writes.
 PLAIN_STORES, STREAMED, IN_PLACE = PYCNN_PLAIN_STORES, PYCNN_STREAMED, PYCNN_IN_PLACE
@@ -220,6 +243,15 @@ cdef pycnn_activation to_activation(activation):
     c.kind = <pycnn_activation_kind><int>activation[0]
     c.alpha = activation[1]
     return c
+
+
+cdef pycnn_sampling to_sampling(sampling):
+    """From (n, c, in, positions, rank, mode, outside, align_corners)."""
+    cdef pycnn_sampling s
+    s.n, s.c, inputs, s.positions, s.rank, s.mode, s.outside, s.align_corners = sampling
+    for a in range(3):
+        s.input[a] = inputs[a]
+    return s
 
 
 cdef class Kernels:
@@ -648,6 +680,29 @@ cdef class Program:
                              uintptr_t x, uintptr_t w, uintptr_t dw):
         self.append(self.table.rbf_backward_weights(self.new_step(), n, c, k, accumulate, squared, <void *>dy,
                                                     <void *>x, <void *>w, <void *>dw))
+
+    def affine_grid_forward(self, int64_t n, int64_t rank, size, bint align_corners, uintptr_t theta, uintptr_t grid):
+        cdef int64_t[3] sizes = size
+        self.append(self.table.affine_grid_forward(self.new_step(), n, rank, sizes, align_corners, <void *>theta,
+                                                   <void *>grid))
+
+    def affine_grid_backward(self, int64_t n, int64_t rank, size, bint align_corners, uintptr_t dgrid, uintptr_t dtheta):
+        cdef int64_t[3] sizes = size
+        self.append(self.table.affine_grid_backward(self.new_step(), n, rank, sizes, align_corners, <void *>dgrid,
+                                                    <void *>dtheta))
+
+    def grid_sample_forward(self, sampling, uintptr_t x, uintptr_t grid, uintptr_t y):
+        cdef pycnn_sampling s = to_sampling(sampling)
+        self.append(self.table.grid_sample_forward(self.new_step(), &s, <void *>x, <void *>grid, <void *>y))
+
+    def grid_sample_backward_data(self, sampling, uintptr_t dy, uintptr_t grid, uintptr_t dx):
+        cdef pycnn_sampling s = to_sampling(sampling)
+        self.append(self.table.grid_sample_backward_data(self.new_step(), &s, <void *>dy, <void *>grid, <void *>dx))
+
+    def grid_sample_backward_grid(self, sampling, uintptr_t dy, uintptr_t x, uintptr_t grid, uintptr_t dgrid):
+        cdef pycnn_sampling s = to_sampling(sampling)
+        self.append(self.table.grid_sample_backward_grid(self.new_step(), &s, <void *>dy, <void *>x, <void *>grid,
+                                                         <void *>dgrid))
 
     def activation_forward(self, activation, int64_t n, uintptr_t x, uintptr_t y):
         self.append(self.table.activation_forward(self.new_step(), to_activation(activation), n, <void *>x, <void *>y))

@@ -437,7 +437,7 @@ def restored(tensors, description):
         if name == "InputLayer":
             return InputLayer
         kind = getattr(layers, name) if name in layers.__all__ else None
-        if not isinstance(kind, type) or kind is layers.Layer:
+        if not isinstance(kind, type) or not issubclass(kind, layers.Layer) or kind is layers.Layer:
             raise ValueError(f"unknown layer class {name!r}")
         return kind
 

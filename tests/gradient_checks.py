@@ -18,7 +18,8 @@ from pycnn import layers as L
 from pycnn.layers.base import InputLayer
 from pycnn.reference.subsampling import connected_weights
 
-LAYERS = [name for name in L.__all__ if isinstance(getattr(L, name), type) and name != "Layer"]
+LAYERS = [name for name in L.__all__
+          if isinstance(getattr(L, name), type) and issubclass(getattr(L, name), L.Layer) and name != "Layer"]
 LANES = config.kernels("float64").lanes
 ACTIVATIONS = [name for name in K.ACTIVATIONS if name != "identity"]
 LAYOUTS = {"samples": K.SAMPLES, "channels": K.CHANNELS}
@@ -102,12 +103,22 @@ def reference_batch_norm(layer, x, training):
     return reference.batch_norm_inference(x, layer.weight, layer.bias, layer.running_mean, layer.running_var, layer.epsilon)
 
 
+def reference_affine_grid(layer, theta):
+    *size, rank = layer.output_shape(theta.shape[1:])
+    return reference.affine_grid_forward(theta.reshape(-1, rank, rank + 1), size, layer.align_corners)
+
+
+def reference_grid_sample(layer, x, grid):
+    return reference.grid_sample_forward(x, grid, layer.mode, layer.padding_mode, layer.align_corners)
+
+
 def reference_activation(layer, x):
     return reference.activation_forward(x, layer.kind, getattr(layer, "alpha", None))
 
 
 REFERENCE = {
     "Add": lambda layer, *xs: reference.add(*xs),
+    "AffineGrid": reference_affine_grid,
     "AvgPool": reference_avg_pool,
     "BatchNorm": reference_batch_norm,
     "Bias": lambda layer, x: reference.bias_forward(x, layer.bias),
@@ -120,6 +131,7 @@ REFERENCE = {
     "Flatten": lambda layer, x: x.reshape(len(x), math.prod(x.shape[1:])),
     "GlobalAvgPool": lambda layer, x: reference.global_avg_pool_forward(x).reshape(x.shape[:2]),
     "GlobalMaxPool": lambda layer, x: reference.global_max_pool_forward(x)[0].reshape(x.shape[:2]),
+    "GridSample": reference_grid_sample,
     "LeakyReLU": reference_activation,
     "LogSoftmax": lambda layer, x: reference.log_softmax(x),
     "MaxPool": reference_max_pool,

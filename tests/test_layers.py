@@ -169,8 +169,8 @@ def test_layers_of_several_inputs_and_their_gradients(name, data, inside, batch,
 
 
 def test_every_layer_is_checked_here():
-    others = {"AvgPool", "Bias", "Conv", "ConvTranspose", "Dense", "Embedding", "MaxPool", "RBF", "SoftMaxPool",
-              "Subsample", "SumPool"}
+    others = {"AffineGrid", "AvgPool", "Bias", "Conv", "ConvTranspose", "Dense", "Embedding", "GridSample", "MaxPool",
+              "RBF", "SoftMaxPool", "Subsample", "SumPool"}
     assert set(LAYERS) == others | ONE_INPUT.keys() | SEVERAL_INPUTS.keys()
     assert set(REFERENCE) == set(LAYERS)
 

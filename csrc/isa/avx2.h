@@ -102,3 +102,13 @@ INLINE vec vpick(vec a, ivec lanes)
 #endif
     return (vec)((ivec)picked & ~(ivec)(lanes < 0));
 }
+/* Lane l is p[at[l]], or zero where at[l] is negative. */
+INLINE vec vgather(const real *p, ivec at)
+{
+    const vec none = {0};
+#ifdef PYCNN_DOUBLE
+    return _mm256_mask_i64gather_pd(none, p, (__m256i)at, (vec)~at, sizeof(real));
+#else
+    return _mm256_mask_i32gather_ps(none, p, (__m256i)at, (vec)~at, sizeof(real));
+#endif
+}

@@ -89,6 +89,16 @@ INLINE vec vpick(vec a, ivec lanes)
     return _mm512_maskz_permutexvar_ps(there, (__m512i)lanes, a);
 #endif
 }
+/* Lane l is p[at[l]], or zero where at[l] is negative. */
+INLINE vec vgather(const real *p, ivec at)
+{
+    const vmask there = MMICMP(cmpge)((__m512i)at, _mm512_setzero_si512());
+#ifdef PYCNN_DOUBLE
+    return _mm512_mask_i64gather_pd(_mm512_setzero_pd(), there, (__m512i)at, p, sizeof(real));
+#else
+    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, (__m512i)at, p, sizeof(real));
+#endif
+}
 /* As 64-bit integers. */
 #ifdef PYCNN_DOUBLE
 INLINE void ivstore_wide(int64_t *p, ivec a) { ivstore(p, a); }

@@ -95,3 +95,10 @@ INLINE vec vpick(vec a, ivec lanes)
     for (int l = 0; l < V; l++) picked[l] = lanes[l] < 0 ? 0 : a[lanes[l] % V];
     return picked;
 }
+/* Lane l is p[at[l]], or zero where at[l] is negative. */
+INLINE vec vgather(const real *p, ivec at)
+{
+    vec a = {0};
+    for (int l = 0; l < V; l++) a[l] = at[l] < 0 ? 0 : p[at[l]];
+    return a;
+}

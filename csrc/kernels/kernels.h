@@ -27,6 +27,8 @@
 #include "batch_norm.h"
 #include "embedding.h"
 #include "rbf.h"
+#include "affine_grid.h"
+#include "grid_sample.h"
 #include "softmax.h"
 #include "losses.h"
 #include "optimizers.h"
@@ -87,6 +89,11 @@ const pycnn_kernels PYCNN_VARIANT = {
     .rbf_forward = rbf_forward,
     .rbf_backward_data = rbf_backward_data,
     .rbf_backward_weights = rbf_backward_weights,
+    .affine_grid_forward = affine_grid_forward,
+    .affine_grid_backward = affine_grid_backward,
+    .grid_sample_forward = grid_sample_forward,
+    .grid_sample_backward_data = grid_sample_backward_data,
+    .grid_sample_backward_grid = grid_sample_backward_grid,
     .activation_forward = activation_forward,
     .activation_backward = activation_backward,
     .sum = sum,

@@ -109,6 +109,24 @@ static void interleave(const pixel_lanes *lanes, const real *x, int64_t stride, 
         for (int64_t q = in_vectors; q < n; q++) to[q * count + ch] = x[ch * stride + q];
 }
 
+/* x[ch][q] = from[q][ch] for q < n <= V and ch < count <= MOST_INTERLEAVED; zero for q >= n. */
+#define EVEN(l, h) (2 * (l))
+#define ODD(l, h) (2 * (l) + 1)
+static void deinterleave(int64_t count, const real *from, int64_t n, vec *x)
+{
+    if (count == 2 && n == V) {
+        const vec a = vload(from), b = vload(from + V);
+        x[0] = __builtin_shufflevector(a, b, LANES(EVEN, 0));
+        x[1] = __builtin_shufflevector(a, b, LANES(ODD, 0));
+        return;
+    }
+    for (int64_t ch = 0; ch < count; ch++) {
+        real lanes[V] = {0};
+        for (int64_t q = 0; q < n; q++) lanes[q] = from[q * count + ch];
+        x[ch] = vload(lanes);
+    }
+}
+
 /* Pairs of vectors h apart become one that holds sums of both, in lanes that differ in bit h. */
 #define FOLD(h)                                                                                                        \
     _Pragma("GCC unroll 16") for (int i = 0; i < V; i += 2 * (h))                                                      \

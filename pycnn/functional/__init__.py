@@ -69,6 +69,12 @@ from .pooling import (
     max_pool_backward,
     max_pool_forward,
 )
+from .sampling import (
+    affine_grid_backward,
+    affine_grid_forward,
+    grid_sample_backward,
+    grid_sample_forward,
+)
 from .subsampling import (
     rbf_backward,
     rbf_forward,
@@ -84,6 +90,8 @@ __all__ = [
     "adam_update",
     "add",
     "add_backward",
+    "affine_grid_backward",
+    "affine_grid_forward",
     "avg_pool_backward",
     "avg_pool_forward",
     "batch_norm_backward",
@@ -111,6 +119,8 @@ __all__ = [
     "global_avg_pool_forward",
     "global_max_pool_backward",
     "global_max_pool_forward",
+    "grid_sample_backward",
+    "grid_sample_forward",
     "log_softmax",
     "log_softmax_backward",
     "max_pool_backward",

@@ -14,11 +14,12 @@ from .pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool, SumPool
 from .rbf import RBF
 from .reshape import Flatten
 from .softmax import LogSoftmax, Softmax
+from .spatial_transformer import AffineGrid, GridSample, SpatialTransformer
 from .subsample import SoftMaxPool, Subsample
 
 __all__ = [
-    "Add", "AvgPool", "BatchNorm", "Bias", "Concat", "Connect", "Conv", "ConvTranspose", "Dense", "ELU",
-    "Embedding", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "Layer", "LeakyReLU", "LogSoftmax", "MaxPool",
-    "Multiply", "RBF", "ReLU", "ScaledTanh", "Sigmoid", "SoftMaxPool", "Softmax", "Softplus", "Subsample",
-    "SumPool", "Tanh",
+    "Add", "AffineGrid", "AvgPool", "BatchNorm", "Bias", "Concat", "Connect", "Conv", "ConvTranspose", "Dense", "ELU",
+    "Embedding", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "GridSample", "Layer", "LeakyReLU", "LogSoftmax",
+    "MaxPool", "Multiply", "RBF", "ReLU", "ScaledTanh", "Sigmoid", "SoftMaxPool", "Softmax", "Softplus",
+    "SpatialTransformer", "Subsample", "SumPool", "Tanh",
 ]

@@ -58,6 +58,7 @@ from .pooling import (
     max_pool_backward,
     max_pool_forward,
 )
+from .sampling import affine_grid_backward, affine_grid_forward, grid_sample_backward, grid_sample_forward
 from .subsampling import (
     rbf_backward,
     rbf_forward,
