@@ -705,7 +705,7 @@ def test_an_empty_batch_gives_an_empty_result():
     assert R.max_pool_backward(pooled, indices, x.shape).shape == x.shape
 
 
-@pytest.mark.parametrize("module", ["geometry", "conv", "pooling", "elementwise", "losses", "optimizers"])
+@pytest.mark.parametrize("module", ["geometry", "conv", "pooling", "elementwise", "losses", "optimizers", "sampling"])
 def test_examples_in_the_docstrings_hold(module):
     assert doctest.testmod(importlib.import_module(f"pycnn.reference.{module}")).failed == 0
 

@@ -13,6 +13,7 @@ void test_pool(void);
 void test_batch_norm(void);
 void test_bias(void);
 void test_embedding(void);
+void test_grid_sample(void);
 void test_connected(void);
 void test_losses(void);
 void test_optimizers(void);
@@ -31,6 +32,7 @@ int main(void)
             test_batch_norm();
             test_bias();
             test_embedding();
+            test_grid_sample();
             test_connected();
             test_losses();
             test_optimizers();
