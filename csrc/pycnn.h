@@ -102,6 +102,7 @@ typedef struct { int64_t begin, end; } pycnn_range;
    pointers are fixed when the step is prepared. */
 typedef const void *const *pycnn_slot;
 typedef const int64_t *const *pycnn_index_slot;
+typedef const uint64_t *const *pycnn_state_slot;       /* of random draws: a key and the number of the run */
 
 /* The kernels of one variant. Buffers hold at least one vector more than their tensor. */
 typedef struct {
@@ -223,6 +224,15 @@ typedef struct {
                         const void *x, const void *b, void *y);
     int (*bias_backward_weights)(pycnn_step *, pycnn_layout, int64_t n, int64_t elements, int accumulate,
                                  const void *dy, void *db);
+
+    /* ---- random.h: draws that depend on state, stream, sample and place in the sample only --------------------- */
+    /* y = 0 with probability p, else scale x: each value for itself, or with `maps` each map as a whole. Its gradient is the same
+       step on dy. */
+    int (*dropout)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t s, int maps, double p, double scale,
+                   uint32_t stream, pycnn_state_slot, const void *x, void *y);
+    /* y = x + deviation times draws of the normal distribution. */
+    int (*gaussian_noise)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t s, double deviation, uint32_t stream,
+                          pycnn_state_slot, const void *x, void *y);
 
     /* ---- batch_norm.h: maps of n samples and c channels, in any layout, PLAIN with one position -------------- */
     /* x -> partial sums, of batch_norm_partial_size reals. */

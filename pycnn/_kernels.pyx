@@ -7,7 +7,7 @@ three integers each (depth, height, width).
 """
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
@@ -15,6 +15,7 @@ from libc.string cimport memset
 cdef extern from "pycnn.h" nogil:
     ctypedef void *pycnn_slot
     ctypedef void *pycnn_index_slot
+    ctypedef void *pycnn_state_slot
     enum: PYCNN_OK
     enum: PYCNN_NO_MEMORY
     ctypedef enum pycnn_layout:
@@ -119,6 +120,10 @@ cdef extern from "pycnn.h" nogil:
                                         void *, void *)
         int bias_forward(pycnn_step *, pycnn_layout, int64_t, int64_t, pycnn_activation, void *, void *, void *)
         int bias_backward_weights(pycnn_step *, pycnn_layout, int64_t, int64_t, int, void *, void *)
+        int dropout(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int, double, double, uint32_t,
+                    pycnn_state_slot, void *, void *)
+        int gaussian_noise(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, double, uint32_t, pycnn_state_slot,
+                           void *, void *)
         int64_t batch_norm_partial_size(pycnn_layout, int64_t, int64_t, int64_t)
         int batch_norm_sums(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, void *, void *)
         int batch_norm_statistics(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, double, void *, void *)
@@ -330,6 +335,7 @@ cdef class Program:
     cdef Py_ssize_t *least      # bytes that the array of a slot must have, negative where there may be none
     cdef Py_buffer *views
     cdef readonly int slot_count
+    cdef dict functions         # number of a step -> what Python calls in its place
     cdef bytearray scratch
     cdef size_t scratch_per_thread
 
@@ -343,6 +349,7 @@ cdef class Program:
         if self.slots is NULL or self.views is NULL or self.least is NULL:
             raise MemoryError()
         self.scratch = bytearray()
+        self.functions = {}
 
     def __dealloc__(self):
         cdef int64_t i
@@ -390,7 +397,7 @@ cdef class Program:
         self.count += 1
 
     def run(self, arrays=(), *, int threads=1, int64_t begin=0, int64_t end=-1, outputs=()):
-        """Runs the steps begin <= i < end with the GIL released.
+        """Runs the steps begin <= i < end, those of kernels with the GIL released.
 
         `arrays` are C-contiguous buffers for the slots, or None; those whose position is in `outputs` are written.
         """
@@ -419,13 +426,27 @@ cdef class Program:
                 if self.views[held].len < abs(self.least[held]):
                     raise ValueError(f"run: array {held} has {self.views[held].len} bytes, expects at least "
                                      f"{abs(self.least[held])}")
-            with nogil:
-                pycnn_run(self.steps + begin, end - begin, threads, memory, self.scratch_per_thread)
+            for step, (function, arguments) in self.functions.items():
+                if begin <= step < end:
+                    self.run_kernels(begin, step, threads, memory)
+                    function(*arguments)
+                    begin = step + 1
+            self.run_kernels(begin, end, threads, memory)
         finally:
             for held in range(self.slot_count):
                 if self.slots[held] is not NULL:
                     self.slots[held] = NULL
                     PyBuffer_Release(&self.views[held])
+
+    cdef run_kernels(self, int64_t begin, int64_t end, int threads, char *memory):
+        with nogil:
+            pycnn_run(self.steps + begin, end - begin, threads, memory, self.scratch_per_thread)
+
+    def python(self, function, arguments):
+        """A step that holds the GIL: ``function(*arguments)``."""
+        self.new_step()
+        self.functions[self.count] = (function, tuple(arguments))
+        self.count += 1
 
     def import_tensor(self, pycnn_layout to, int64_t n, int64_t c, int64_t s, uintptr_t x_slot, uintptr_t rows_slot,
                       uintptr_t y):
@@ -605,6 +626,16 @@ cdef class Program:
                               uintptr_t db):
         self.append(self.table.bias_backward_weights(self.new_step(), layout, n, elements, accumulate, <void *>dy,
                                                      <void *>db))
+
+    def dropout(self, pycnn_layout layout, int64_t n, int64_t c, int64_t s, bint maps, double p, double scale,
+                uint32_t stream, uintptr_t state_slot, uintptr_t x, uintptr_t y):
+        self.append(self.table.dropout(self.new_step(), layout, n, c, s, maps, p, scale, stream,
+                                       <pycnn_state_slot>state_slot, <void *>x, <void *>y))
+
+    def gaussian_noise(self, pycnn_layout layout, int64_t n, int64_t c, int64_t s, double deviation, uint32_t stream,
+                       uintptr_t state_slot, uintptr_t x, uintptr_t y):
+        self.append(self.table.gaussian_noise(self.new_step(), layout, n, c, s, deviation, stream,
+                                              <pycnn_state_slot>state_slot, <void *>x, <void *>y))
 
     def batch_norm_sums(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, uintptr_t x, uintptr_t partial):
         self.append(self.table.batch_norm_sums(self.new_step(), layout, n, c, positions, <void *>x, <void *>partial))

@@ -34,7 +34,7 @@ class Network:
     name : str, optional
     dtype : {"float32", "float64"}
     seed : int or numpy.random.Generator
-        For the first values of the parameters.
+        For the first values of the parameters, and for layers that draw at random in training.
 
     Attributes
     ----------
@@ -49,8 +49,10 @@ class Network:
         self._form = "dict" if isinstance(outputs, dict) else "list" if isinstance(outputs, (list, tuple)) else "one"
         graph = Graph(inputs, outputs)
         specs, statistics = parameter_specs(graph), statistic_specs(graph)
-        values = initial_values(specs, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        values = initial_values(specs, rng)
         self._set_up(graph, specs, statistics, name, dtype)
+        self.storage.seed = int(rng.integers(2**63))
         for parameter_name, value in values.items():
             self.storage.parameters[parameter_name].value[...] = value
 
@@ -339,6 +341,7 @@ class Network:
             key = ("gradients", len(arrays[0]), *losses.items())
             plan = self._plan(key, lambda: self._new_plan(len(arrays[0]), losses=weighted, gradients=True,
                                                           input_gradients=names))
+            plan.draws[1] = 1 + (self.optimizer.steps if self.optimizer else 0)
             plan.run([*arrays, None, *targets, None, *of_inputs.values()])
             gradients = {}
             for layer in self.layers.values():
@@ -372,6 +375,7 @@ class Network:
             "trainable": {n: layer._trainable for n, layer in self.layers.items()},
             "frozen": {p.name: np.flatnonzero(~p.learns).tolist() for p in self.storage.parameters.values()},
             "optimizer": None,
+            "seed": self.storage.seed,
             "training_state": self.training_state,
         }
         if self.optimizer:
@@ -456,6 +460,7 @@ def restored(tensors, description):
         if not all(type(i) is int and 0 <= i < learns.size for i in entries):
             raise ValueError(f"{name}: what is frozen must be numbers from 0 to {learns.size - 1}")
         learns.flat[np.array(entries, np.int64)] = False
+    net.storage.seed = integer(description.get("seed", 0), "the seed", 0)
     saved = description["optimizer"]
     if saved:
         net.optimizer = OPTIMIZERS[saved["class"]](**saved["config"])

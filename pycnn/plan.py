@@ -23,6 +23,7 @@ kernel alone makes that gradient, it multiplies by f'(x) as it stores; otherwise
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from math import prod
@@ -46,7 +47,7 @@ from .threads import ThreadChoice
 IDENTITY = (0, 0.0)
 LAYOUT_NAMES = {K.PLAIN: "plain", K.SAMPLES: "lanes are samples", K.CHANNELS: "lanes are channels"}
 LAYOUT_ARGUMENTS = {    # of kernels that take layouts: which arguments they are, from source to target
-    "import_tensor": (0,), "export_tensor": (0,), "reorder": (0, 1), "conv_pack": (1,), "conv_forward": (2, 1),
+    "dropout": (0,), "gaussian_noise": (0,), "import_tensor": (0,), "export_tensor": (0,), "reorder": (0, 1), "conv_pack": (1,), "conv_forward": (2, 1),
     "conv_backward_data": (1, 2), "conv_backward_weights": (2, 1), "conv_reduce_weights": (1,),
     "bias_forward": (0,), "bias_backward_weights": (0,),
     "batch_norm_sums": (0,), "batch_norm_forward": (0,), "batch_norm_backward_sums": (0,), "batch_norm_backward_data": (0,),
@@ -142,10 +143,13 @@ class Builder:
     second : bool
         Whether the backward pass is one of second derivatives: `factor`, `factor_parameter` and `factor_buffer` are then
         squares, and `gradient` is where the optimizer's curvature lives.
+    draws : int
+        Address of the state of random draws, for kernels that take one.
     """
 
-    def __init__(self, kernels, batch, training, spatial_layout, storage, rows, second=False):
+    def __init__(self, kernels, batch, training, spatial_layout, storage, rows, draws, second=False):
         self.kernels, self.batch, self.training, self.second = kernels, batch, training, second
+        self.draws, self._streams = draws, itertools.count()
         self._squares = {}          # what has been squared -> its buffer
         self._spare = set()         # buffers of finished gradients that only their stage reads
         self.spatial_layout, self.storage, self.rows = spatial_layout, storage, rows
@@ -187,6 +191,15 @@ class Builder:
     def prepare(self, kernel, *arguments):
         """Like `call`, of a kernel that reads parameters and statistics only."""
         (self.calls if self.training else self.prepared).append((self.label, kernel, arguments))
+
+    def call_python(self, function, given, made):
+        """Appends a call of ``function(*given, *made)``, where both are lists of (buffer, shape of a sample) of plain values."""
+        buffers, shapes = zip(*given, *made)
+        self.calls.append((self.label, "python", (function, list(buffers), shapes, len(given))))
+
+    def new_stream(self):
+        """The number of a stream of random draws of its own."""
+        return next(self._streams)
 
     # ---- values
 
@@ -539,6 +552,8 @@ class Plan:
 
     Attributes
     ----------
+    draws : numpy.ndarray
+        State of random draws: the storage's seed, and the number of the optimizer's step.
     control : numpy.ndarray
         What the optimizer reads: ``[scale, lr, ...]``, and from `HYPER_SIZE` on the limit and the norm of the gradient.
     results : numpy.ndarray
@@ -575,7 +590,9 @@ class Plan:
         sources = {node: Slot(i) for node, i in zip(graph.inputs.values(), slots["inputs"])}
         stages, edges = build_stages(nodes, set(targets), sources, gradients)
         layout = choose_spatial_layout(nodes, kernels, batch, gradients)
-        b = Builder(kernels, batch, gradients, layout, storage, Slot(slots["rows"]), second)
+        self.draws = np.array([storage.seed, 0], np.uint64)
+        self._draws_at = np.array([self.draws.ctypes.data], np.uintp)
+        b = Builder(kernels, batch, gradients, layout, storage, Slot(slots["rows"]), self._draws_at.ctypes.data, second)
         for node in scored.values():
             edges[node].uses += 1
         self._mark_gradients(b, graph, stages, edges, input_gradients)
@@ -682,8 +699,19 @@ class Plan:
                 return [resolve(x) for x in a]
             return 0 if a is None else a
 
+        def array(buffer, shape):
+            size = self.batch * prod(shape)
+            return self._arena[buffer.offset : buffer.offset + size * real_size].view(self.storage.dtype).reshape(-1, *shape)
+
         for _, kernel, arguments in calls:
-            getattr(self.program, kernel)(*map(resolve, arguments))
+            if kernel == "python":
+                function, buffers, of_samples, given = arguments
+                arrays = [*map(array, buffers, of_samples)]
+                for read_only in arrays[:given]:
+                    read_only.flags.writeable = False
+                self.program.python(function, arrays)
+            else:
+                getattr(self.program, kernel)(*map(resolve, arguments))
         self._steps = [(label, kernel, described_layouts(kernel, arguments)) for label, kernel, arguments in calls]
 
     def _expect_sizes(self, graph, losses, outputs, input_gradients, slots):

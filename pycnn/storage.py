@@ -53,13 +53,15 @@ class Storage:
         All statistics, one after the other.
     version : int
         Changes whenever a trainable flag does.
+    seed : int
+        From which layers draw at random, below 2^64.
     """
 
     def __init__(self, layers, dtype):
         for layer, specs, statistics in layers.values():
             layer.check_unset([*specs, *statistics])
         self.dtype = np.dtype(dtype)
-        self.version = 0
+        self.version = self.seed = 0
         self.parameters: dict[str, Parameter] = {}
         self.statistics: dict[str, Statistic] = {}
         self.layers = [layer for layer, _, _ in layers.values()]

@@ -82,6 +82,7 @@ class Trainer:
             done = False
             optimizer.steps += 1
             try:
+                plan.draws[1] = optimizer.steps
                 hyper = optimizer.hyper()
                 plan.control[1 : 1 + len(hyper)] = hyper
                 if self.clip_norm is not None:

@@ -126,12 +126,15 @@ REFERENCE = {
     "Conv": reference_conv,
     "ConvTranspose": reference_conv_transpose,
     "Dense": reference_dense,
+    "Dropout": lambda layer, x: x,          # in predictions
     "ELU": reference_activation,
     "Embedding": lambda layer, ids: reference.embedding_forward(ids.astype(int), layer.weight),
     "Flatten": lambda layer, x: x.reshape(len(x), math.prod(x.shape[1:])),
+    "GaussianNoise": lambda layer, x: x,    # in predictions
     "GlobalAvgPool": lambda layer, x: reference.global_avg_pool_forward(x).reshape(x.shape[:2]),
     "GlobalMaxPool": lambda layer, x: reference.global_max_pool_forward(x)[0].reshape(x.shape[:2]),
     "GridSample": reference_grid_sample,
+    "Lambda": lambda layer, *xs: layer.function(*xs),
     "LeakyReLU": reference_activation,
     "LogSoftmax": lambda layer, x: reference.log_softmax(x),
     "MaxPool": reference_max_pool,

@@ -172,6 +172,13 @@ def test_every_layer_is_checked_here():
     others = {"AffineGrid", "AvgPool", "Bias", "Conv", "ConvTranspose", "Dense", "Embedding", "GridSample", "MaxPool",
               "RBF", "SoftMaxPool", "Subsample", "SumPool"}
     assert set(LAYERS) == others | ONE_INPUT.keys() | SEVERAL_INPUTS.keys()
+    others = {"Conv", "ConvTranspose", "Dense", "MaxPool", "AvgPool", "SumPool", "Subsample", "SoftMaxPool", "RBF"}
+    elsewhere = {
+        "Bias",                         # test_bias.py
+        "Dropout", "GaussianNoise",     # test_random.py
+        "Lambda",                       # test_lambda.py
+    }
+    assert set(LAYERS) == others | ONE_INPUT.keys() | SEVERAL_INPUTS.keys() | elsewhere
     assert set(REFERENCE) == set(LAYERS)
 
 

@@ -24,6 +24,7 @@
 #include "connected.h"
 #include "scale_maps.h"
 #include "bias.h"
+#include "random.h"
 #include "batch_norm.h"
 #include "embedding.h"
 #include "rbf.h"
@@ -74,6 +75,8 @@ const pycnn_kernels PYCNN_VARIANT = {
     .scale_maps_backward_weights = scale_maps_backward_weights,
     .bias_forward = bias_forward,
     .bias_backward_weights = bias_backward_weights,
+    .dropout = dropout,
+    .gaussian_noise = gaussian_noise,
     .batch_norm_partial_size = batch_norm_partial_size,
     .batch_norm_sums = batch_norm_sums,
     .batch_norm_statistics = batch_norm_statistics,

@@ -235,3 +235,26 @@ INLINE vec vlog1p(vec x)
     vec u = x + vset1(1), c = (x - (u - vset1(1))) / u;
     return log_or_limit(u, log_with_correction(u, c));
 }
+
+/* ---- circles ----------------------------------------------------------------------------------------------------- */
+
+/* (-1)^k / (2k+1)! and (-1)^k / (2k)!, Taylor's: enough up to pi / 4 in double. */
+static const real sine_terms[] = {
+    1, -0x1.5555555555555p-3, 0x1.1111111111111p-7, -0x1.a01a01a01a01ap-13, 0x1.71de3a556c734p-19, -0x1.ae64567f544e4p-26,
+    0x1.6124613a86d09p-33, -0x1.ae7f3e733b81fp-41,
+};
+static const real cosine_terms[] = {
+    1, -0x1p-1, 0x1.5555555555555p-5, -0x1.6c16c16c16c17p-10, 0x1.a01a01a01a01ap-16, -0x1.27e4fb7789f5cp-22,
+    0x1.1eed8eff8d898p-29, -0x1.93974a8c07c9dp-37, 0x1.ae7f3e733b81fp-45,
+};
+
+/* sin and cos of 2 pi t for |t| <= 1/2: of the rest r = t - q / 4 within an eighth of a turn, turned by q quarters. */
+INLINE void vsincos_of_turns(vec t, vec *sine, vec *cosine)
+{
+    const vec q = nearest_integer(vset1(4) * t), one = vset1(1), two = vset1(2);
+    const vec a = vset1((real)0x1.921fb54442d18p2) * vfma(q, vset1((real)-0.25), t), z = a * a;
+    const vec s = a * VPOLYNOMIAL(sine_terms, z), c = VPOLYNOMIAL(cosine_terms, z);
+    const vmask quarter = veq(vabs(q), one), half = veq(vabs(q), two);
+    *sine = vselect(quarter, q * c, vselect(half, -s, s));
+    *cosine = vselect(quarter, -q * s, vselect(half, -c, c));
+}

@@ -15,6 +15,7 @@ void test_bias(void);
 void test_embedding(void);
 void test_grid_sample(void);
 void test_connected(void);
+void test_random(void);
 void test_losses(void);
 void test_optimizers(void);
 
@@ -34,6 +35,7 @@ int main(void)
             test_embedding();
             test_grid_sample();
             test_connected();
+            test_random();
             test_losses();
             test_optimizers();
             printf("%s %s: %lld passed\n", isas[i], size == 4 ? "float" : "double", (long long)(passed - before));

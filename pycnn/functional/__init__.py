@@ -74,6 +74,9 @@ from .sampling import (
     affine_grid_forward,
     grid_sample_backward,
     grid_sample_forward,
+from .random import (
+    dropout,
+    gaussian_noise,
 )
 from .subsampling import (
     rbf_backward,
@@ -115,6 +118,8 @@ __all__ = [
     "distance_loss",
     "embedding_backward",
     "embedding_forward",
+    "dropout",
+    "gaussian_noise",
     "global_avg_pool_backward",
     "global_avg_pool_forward",
     "global_max_pool_backward",

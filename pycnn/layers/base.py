@@ -353,3 +353,11 @@ def one_shape(shapes, axes, expects):
     if len(shapes[0]) not in axes:
         raise ValueError(f"got an input of shape {shapes[0]} (without the batch), expects {expects}")
     return shapes[0]
+
+
+def number_within(value, what, most):
+    """`value` as a float, if it is a number greater than 0 and at most `most`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most or value == float("inf"):
+        raise ValueError(f"{what} must be a finite number greater than 0"
+                         f"{'' if most == float('inf') else f' and at most {most}'}, got {value!r}")
+    return float(value)

@@ -4,7 +4,7 @@ from math import prod
 
 from .. import _kernels as K
 from .activations import ReLU
-from .base import Layer, ParameterSpec, one_shape
+from .base import Layer, ParameterSpec, number_within, one_shape
 
 IDENTITY = (0, 0.0)
 RECTIFIER = ReLU().code
@@ -105,11 +105,3 @@ class BatchNorm(Layer):
     def update(self, b, s, guard, scale):
         b.call("batch_norm_running", s.output.channels, b.batch * s.output.positions, self.momentum, s.statistics, guard,
                scale, b.statistic(self, "running_mean"), b.statistic(self, "running_var"))
-
-
-def number_within(value, what, most):
-    """`value` as a float, if it is a number greater than 0 and at most `most`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most or value == float("inf"):
-        raise ValueError(f"{what} must be a finite number greater than 0"
-                         f"{'' if most == float('inf') else f' and at most {most}'}, got {value!r}")
-    return float(value)
