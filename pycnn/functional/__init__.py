@@ -69,14 +69,15 @@ from .pooling import (
     max_pool_backward,
     max_pool_forward,
 )
+from .random import (
+    dropout,
+    gaussian_noise,
+)
 from .sampling import (
     affine_grid_backward,
     affine_grid_forward,
     grid_sample_backward,
     grid_sample_forward,
-from .random import (
-    dropout,
-    gaussian_noise,
 )
 from .subsampling import (
     rbf_backward,

@@ -58,8 +58,8 @@ from .pooling import (
     max_pool_backward,
     max_pool_forward,
 )
-from .sampling import affine_grid_backward, affine_grid_forward, grid_sample_backward, grid_sample_forward
 from .random import dropout, gaussian_noise, philox
+from .sampling import affine_grid_backward, affine_grid_forward, grid_sample_backward, grid_sample_forward
 from .subsampling import (
     rbf_backward,
     rbf_forward,
