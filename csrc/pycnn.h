@@ -91,6 +91,12 @@ typedef struct {
     pycnn_outside outside;
     int align_corners;
 } pycnn_sampling;
+/* A sparse matrix along an axis: output o is the sum of weight[t] x[index[t]] over begin[o] <= t < begin[o + 1]. */
+typedef struct {
+    int64_t in, out;
+    const int64_t *begin, *index;
+    const double *weight;
+} pycnn_taps;
 
 /* How results are written: as usual, past the caches, or over what was just read. */
 typedef enum { PYCNN_PLAIN_STORES, PYCNN_STREAMED, PYCNN_IN_PLACE } pycnn_stores;
@@ -193,6 +199,25 @@ typedef struct {
                            pycnn_slot x_slot, void *const *y_slot);
     int (*avg_pool_planes_backward)(pycnn_step *, const pycnn_window *, const int64_t after[3], pycnn_divisor,
                                     int64_t planes, pycnn_slot dy_slot, void *const *dx_slot);
+
+    /* ---- lp_pool.h: y = (sum |x|^p)^(1/p) over each window, p finite and at least 1; planes as in pool.h --- */
+    int (*lp_pool_forward)(pycnn_step *, const pycnn_window *, double p, int64_t planes, const void *x, void *y);
+    /* `squared` sums the squares of the derivatives. */
+    int (*lp_pool_backward)(pycnn_step *, const pycnn_window *, double p, int squared, int64_t planes, const void *dy,
+                            const void *x, const void *y, void *dx);
+
+    /* ---- unpool.h: max_pool_backward the other way round; planes and indices as in pool.h ----------------- */
+    /* dx[o] = dy at the tap of window o that its index names. */
+    int (*max_unpool_backward)(pycnn_step *, const pycnn_window *, int64_t planes, const void *dy, const void *indices,
+                               void *dx);
+
+    /* ---- resample.h: x is (planes, in, V) and y (planes, out, V), any layout but PLAIN -------------------- */
+    /* y = (A_0 x A_1 x A_2) x, the matrices along depth, height and width; `empty` where an axis has no tap. */
+    int (*resample)(pycnn_step *, const pycnn_taps axes[3], double empty, int64_t planes, const void *x, void *y);
+
+    /* ---- permute.h: samples of four axes, of reals in PLAIN, else of vectors ------------------------------ */
+    /* n samples x of the given size -> y, whose axis a is axis axes[a] of x. */
+    int (*permute)(pycnn_step *, pycnn_layout, int64_t n, const int64_t size[4], const int axes[4], const void *x, void *y);
 
     /* ---- connected.h: maps that read some of the maps below; x and y in SAMPLES ------------------------- */
     /* y = f(b + w * x); w is (connections, kernel), bias (k) or NULL. */

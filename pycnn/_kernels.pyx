@@ -63,6 +63,12 @@ cdef extern from "pycnn.h" nogil:
         int rank, align_corners
         pycnn_sample_mode mode
         pycnn_outside outside
+    ctypedef struct pycnn_taps:
+        int64_t input "in"
+        int64_t out
+        const int64_t *begin
+        const int64_t *index
+        const double *weight
     ctypedef enum pycnn_stores:
         PYCNN_PLAIN_STORES
         PYCNN_STREAMED
@@ -107,6 +113,11 @@ cdef extern from "pycnn.h" nogil:
         int max_pool_planes_backward(pycnn_step *, pycnn_window *, int64_t, pycnn_slot, pycnn_index_slot, void **, void *)
         int avg_pool_planes(pycnn_step *, pycnn_window *, int64_t *, pycnn_divisor, int64_t, pycnn_slot, void **)
         int avg_pool_planes_backward(pycnn_step *, pycnn_window *, int64_t *, pycnn_divisor, int64_t, pycnn_slot, void **)
+        int lp_pool_forward(pycnn_step *, pycnn_window *, double, int64_t, void *, void *)
+        int lp_pool_backward(pycnn_step *, pycnn_window *, double, int, int64_t, void *, void *, void *, void *)
+        int max_unpool_backward(pycnn_step *, pycnn_window *, int64_t, void *, void *, void *)
+        int resample(pycnn_step *, pycnn_taps *, double, int64_t, void *, void *)
+        int permute(pycnn_step *, pycnn_layout, int64_t, int64_t *, int *, void *, void *)
         int connected_forward(pycnn_step *, pycnn_connections *, pycnn_activation, void *, void *, void *, void *)
         int connected_backward_data(pycnn_step *, pycnn_connections *, pycnn_activation, void *, void *, void *, void *)
         int connected_backward_weights(pycnn_step *, pycnn_connections *, int, void *, void *, void *, void *)
@@ -569,6 +580,37 @@ cdef class Program:
         cdef int64_t[3] padding = after
         self.append(self.table.avg_pool_planes_backward(self.new_step(), &w, padding, divisor, planes,
                                                         <pycnn_slot>dy_slot, <void **>dx_slot))
+
+    def lp_pool_forward(self, window, double p, int64_t planes, uintptr_t x, uintptr_t y):
+        cdef pycnn_window w = to_window(window)
+        self.append(self.table.lp_pool_forward(self.new_step(), &w, p, planes, <void *>x, <void *>y))
+
+    def lp_pool_backward(self, window, double p, bint squared, int64_t planes, uintptr_t dy, uintptr_t x, uintptr_t y,
+                         uintptr_t dx):
+        cdef pycnn_window w = to_window(window)
+        self.append(self.table.lp_pool_backward(self.new_step(), &w, p, squared, planes, <void *>dy, <void *>x, <void *>y,
+                                                <void *>dx))
+
+    def max_unpool_backward(self, window, int64_t planes, uintptr_t dy, uintptr_t indices, uintptr_t dx):
+        cdef pycnn_window w = to_window(window)
+        self.append(self.table.max_unpool_backward(self.new_step(), &w, planes, <void *>dy, <void *>indices, <void *>dx))
+
+    def resample(self, axes, double empty, int64_t planes, uintptr_t x, uintptr_t y):
+        """`axes` are three of (in, out, begin, index, weight), the last three as bytes of int64 and float64 numbers."""
+        cdef pycnn_taps[3] taps
+        cdef bytes begin, index, weight     # which `axes` holds on to
+        cdef int a
+        for a in range(3):
+            taps[a].input, taps[a].out, begin, index, weight = axes[a]
+            taps[a].begin = <const int64_t *><const char *>begin
+            taps[a].index = <const int64_t *><const char *>index
+            taps[a].weight = <const double *><const char *>weight
+        self.append(self.table.resample(self.new_step(), taps, empty, planes, <void *>x, <void *>y))
+
+    def permute(self, pycnn_layout layout, int64_t n, size, axes, uintptr_t x, uintptr_t y):
+        cdef int64_t[4] sizes = size
+        cdef int[4] order = axes
+        self.append(self.table.permute(self.new_step(), layout, n, sizes, order, <void *>x, <void *>y))
 
     def connected_forward(self, connections, activation, uintptr_t x, uintptr_t w, uintptr_t bias, uintptr_t y):
         cdef Connections c = Connections(connections)

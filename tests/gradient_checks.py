@@ -116,7 +116,21 @@ def reference_activation(layer, x):
     return reference.activation_forward(x, layer.kind, getattr(layer, "alpha", None))
 
 
+def reference_lp_pool(layer, x):
+    return reference.lp_pool_forward(x, layer.p, layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode)
+
+
+def reference_max_unpool(layer, x, pooled):
+    indices = reference.max_pool_forward(pooled, layer.kernel_size, layer.stride, layer.padding)[1]
+    return reference.max_unpool_forward(x, indices, pooled.shape)
+
+
+def reference_upsample(layer, x):
+    return reference.upsample_forward(x, layer.scale, layer.size, layer.mode, layer.align_corners)
+
+
 REFERENCE = {
+    "AdaptiveAvgPool": lambda layer, x: reference.adaptive_avg_pool_forward(x, layer.output_size),
     "Add": lambda layer, *xs: reference.add(*xs),
     "AffineGrid": reference_affine_grid,
     "AvgPool": reference_avg_pool,
@@ -125,6 +139,7 @@ REFERENCE = {
     "Concat": lambda layer, *xs: reference.concat(xs),
     "Conv": reference_conv,
     "ConvTranspose": reference_conv_transpose,
+    "Crop": lambda layer, x: reference.crop_forward(x, layer.cropping),
     "Dense": reference_dense,
     "Dropout": lambda layer, x: x,          # in predictions
     "ELU": reference_activation,
@@ -135,12 +150,17 @@ REFERENCE = {
     "GlobalMaxPool": lambda layer, x: reference.global_max_pool_forward(x)[0].reshape(x.shape[:2]),
     "GridSample": reference_grid_sample,
     "Lambda": lambda layer, *xs: layer.function(*xs),
+    "LPPool": reference_lp_pool,
     "LeakyReLU": reference_activation,
     "LogSoftmax": lambda layer, x: reference.log_softmax(x),
     "MaxPool": reference_max_pool,
+    "MaxUnpool": reference_max_unpool,
     "Multiply": lambda layer, a, b: reference.multiply(a, b),
+    "Pad": lambda layer, x: reference.pad_forward(x, layer.padding, layer.mode, layer.value),
+    "Permute": lambda layer, x: reference.permute_forward(x, layer.axes),
     "RBF": lambda layer, x: reference.rbf_forward(x, layer.weight),
     "ReLU": reference_activation,
+    "Reshape": lambda layer, x: x.reshape(len(x), *layer.output_shape(x.shape[1:])),
     "ScaledTanh": reference_activation,
     "Sigmoid": reference_activation,
     "SoftMaxPool": reference_softmax_pool,
@@ -149,6 +169,7 @@ REFERENCE = {
     "Subsample": reference_subsample,
     "SumPool": reference_sum_pool,
     "Tanh": reference_activation,
+    "Upsample": reference_upsample,
 }
 
 LOSSES = {

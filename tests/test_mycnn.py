@@ -393,6 +393,12 @@ SECOND = {
     "AvgPool": ((2, 5, 4), lambda x: L.AvgPool(3, 2, padding=1, count_include_pad=False, name="layer")(x)),
     "MaxPool": ((2, 4, 4), lambda x: L.MaxPool(2, name="layer")(x)),
     "RBF": ((5,), lambda x: L.RBF(3, fixed=False, name="layer")(x)),
+    "Upsample": ((2, 4, 3), lambda x: L.Upsample(1.5, mode="linear")(x)),
+    "Pad": ((2, 4, 3), lambda x: L.Pad(2, mode="reflect")(x)),
+    "AdaptiveAvgPool": ((2, 5, 4), lambda x: L.AdaptiveAvgPool(3)(x)),
+    "LPPool": ((2, 5, 4), lambda x: L.LPPool(3, 3, 1)(x)),
+    "MaxUnpool": ((2, 4, 4), lambda x: L.MaxUnpool(2)(L.AvgPool(2)(x), x)),
+    "Permute": ((2, 4, 3), lambda x: L.Reshape((3, -1))(L.Permute((2, 0, 1))(x))),
 }
 
 

@@ -8,6 +8,10 @@
 #include "reorder.h"
 #include "pool.h"
 #include "plane_pool.h"
+#include "lp_pool.h"
+#include "unpool.h"
+#include "resample.h"
+#include "permute.h"
 #include "conv_geometry.h"
 #include "conv_plain.h"
 #include "conv_columns.h"
@@ -64,6 +68,11 @@ const pycnn_kernels PYCNN_VARIANT = {
     .max_pool_planes_backward = max_pool_planes_backward,
     .avg_pool_planes = avg_pool_planes,
     .avg_pool_planes_backward = avg_pool_planes_backward,
+    .lp_pool_forward = lp_pool_forward,
+    .lp_pool_backward = lp_pool_backward,
+    .max_unpool_backward = max_unpool_backward,
+    .resample = resample,
+    .permute = permute,
     .connected_forward = connected_forward,
     .connected_backward_data = connected_backward_data,
     .connected_backward_weights = connected_backward_weights,

@@ -258,15 +258,22 @@ INLINE void spread_row(const pycnn_window *w, const int64_t kernel, const int64_
     spread_edge(w, kernel, stride, dy, indices, number, dx, max64(0, end * stride - before), in);
 }
 
+/* The outputs of a row whose tap k is inside. */
+INLINE pycnn_range outputs_reading(const pycnn_window *w, int64_t k)
+{
+    const int64_t stride = w->stride[2], offset = k * w->dilation[2] - w->before[2];
+    return (pycnn_range){offset < 0 ? ceil_div(-offset, stride) : 0,
+                         offset < w->in[2] ? min64(w->out[2], ceil_div(w->in[2] - offset, stride)) : 0};
+}
+
 /* dx[o stride - before + k dilation] += gradient of tap k of output o. */
 INLINE void accumulate_row(const pycnn_window *w, const real *dy, const lane_int *indices, lane_int number, real *dx)
 {
     const int64_t stride = w->stride[2];
     for (int64_t k = 0; k < w->kernel[2]; k++) {
         const int64_t offset = k * w->dilation[2] - w->before[2];
-        const int64_t begin = offset < 0 ? ceil_div(-offset, stride) : 0;
-        const int64_t end = offset < w->in[2] ? min64(w->out[2], ceil_div(w->in[2] - offset, stride)) : 0;
-        for (int64_t o = begin; o < end; o++) {
+        const pycnn_range inside = outputs_reading(w, k);
+        for (int64_t o = inside.begin; o < inside.end; o++) {
             real *p = dx + (o * stride + offset) * V;
             vstore(p, vload(p) + gradient_of_tap(dy, indices, o, number + (lane_int)k));
         }

@@ -171,6 +171,16 @@ double *read_tensor(const void *b, pycnn_layout layout, int64_t n, int64_t c, in
     return a;
 }
 
+void *planes_of(const double *a, int64_t planes, int64_t positions)
+{
+    return tensor_of(a, PYCNN_CHANNELS, planes, kernels->lanes, positions, 0);
+}
+
+double *read_planes(const void *b, int64_t planes, int64_t positions)
+{
+    return read_tensor(b, PYCNN_CHANNELS, planes, kernels->lanes, positions, 0);
+}
+
 /* ---- running and comparing --------------------------------------------------------------------------------------- */
 
 void run(const char *kernel, int status, pycnn_step *step)

@@ -40,6 +40,10 @@ void *tensor_of(const double *a, pycnn_layout, int64_t n, int64_t c, int64_t s, 
 /* Back again; checks that the lanes beyond are zero, or finite. */
 double *read_tensor(const void *b, pycnn_layout, int64_t n, int64_t c, int64_t s, int gradient);
 
+/* Planes of vectors hold lanes x positions reals each: tensors (planes, lanes, positions) in CHANNELS. */
+void *planes_of(const double *a, int64_t planes, int64_t positions);
+double *read_planes(const void *b, int64_t planes, int64_t positions);
+
 /* ---- running and comparing ---- */
 /* Runs a step on one thread, on several, or task by task from the last to the first, and frees it. */
 void run(const char *kernel, int status, pycnn_step *);

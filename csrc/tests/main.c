@@ -16,6 +16,8 @@ void test_embedding(void);
 void test_grid_sample(void);
 void test_connected(void);
 void test_random(void);
+void test_resample(void);
+void test_permute(void);
 void test_losses(void);
 void test_optimizers(void);
 
@@ -36,6 +38,8 @@ int main(void)
             test_grid_sample();
             test_connected();
             test_random();
+            test_resample();
+            test_permute();
             test_losses();
             test_optimizers();
             printf("%s %s: %lld passed\n", isas[i], size == 4 ? "float" : "double", (long long)(passed - before));

@@ -1,16 +1,5 @@
-/* Maximum and average pooling over planes of vectors. */
+/* Maximum, average and p-norm pooling, and unpooling, over planes of vectors. */
 #include "naive.h"
-
-/* Planes of vectors hold lanes x positions reals each: tensors (planes, lanes, positions) in CHANNELS. */
-static void *planes_of(const double *a, int64_t planes, int64_t positions)
-{
-    return tensor_of(a, PYCNN_CHANNELS, planes, kernels->lanes, positions, 0);
-}
-
-static double *read_planes(const void *b, int64_t planes, int64_t positions)
-{
-    return read_tensor(b, PYCNN_CHANNELS, planes, kernels->lanes, positions, 0);
-}
 
 typedef struct { int64_t planes, lanes, in, out; pycnn_window window; int64_t after[3]; } pool_case;
 
@@ -97,6 +86,57 @@ static void test_average(const pool_case *p)
     compare("dx of average", read_planes(dx_buffer, p->planes, p->in), dx, dx_bound, rows * p->in);
 }
 
+static void test_norm(const pool_case *c)
+{
+    static const double powers[] = {1, 1.5, 2, 4};
+    const pycnn_window *w = &c->window;
+    const int64_t rows = c->planes * c->lanes, taps = volume(w->kernel);
+    const double p = powers[draw_int(0, 3)];
+    const int squared = (int)draw_int(0, 1);
+    double *x = numbers(rows * c->in, -2, 2), *dy = numbers(rows * c->out, -1, 1);
+    double *y = zeros(rows * c->out), *dx = zeros(rows * c->in);
+    double *y_bound = zeros(rows * c->out), *dx_bound = zeros(rows * c->in);
+    for (int64_t j = 0; j < rows * c->out; j++) {
+        for (int64_t t = 0; t < taps; t++) {
+            const int64_t i = input_of(w, j % c->out, t);
+            if (i >= 0) y[j] += pow(fabs(x[j / c->out * c->in + i]), p);
+        }
+        y[j] = pow(y[j], 1 / p);
+        y_bound[j] = 32 * (double)taps * epsilon() * y[j];
+        for (int64_t t = 0; t < taps; t++) {
+            const int64_t i = input_of(w, j % c->out, t), at = j / c->out * c->in + i;
+            if (i < 0 || y[j] == 0) continue;
+            const double slope = x[at] == 0 ? 0 : copysign(pow(fabs(x[at]) / y[j], p - 1), x[at]);
+            dx[at] += dy[j] * (squared ? slope * slope : slope);
+            dx_bound[at] += 64 * (double)taps * epsilon();
+        }
+    }
+    const void *x_buffer = planes_of(x, c->planes, c->in);
+    void *y_buffer = buffer(rows * c->out), *dx_buffer = buffer(rows * c->in);
+    RUN(lp_pool_forward, w, p, c->planes, x_buffer, y_buffer);
+    compare("p-norm", read_planes(y_buffer, c->planes, c->out), y, y_bound, rows * c->out);
+    RUN(lp_pool_backward, w, p, squared, c->planes, planes_of(dy, c->planes, c->out), x_buffer, y_buffer, dx_buffer);
+    compare("dx of p-norm", read_planes(dx_buffer, c->planes, c->in), dx, dx_bound, rows * c->in);
+}
+
+static void test_unpool(const pool_case *p)
+{
+    const pycnn_window *w = &p->window;
+    const int64_t rows = p->planes * p->lanes, taps = volume(w->kernel);
+    double *x = numbers(rows * p->in, -1, 1), *dy = numbers(rows * p->in, -1, 1), *dx = zeros(rows * p->out);
+    for (int64_t j = 0; j < rows * p->out; j++) {
+        double best = -INFINITY;
+        for (int64_t t = 0; t < taps; t++) {
+            const int64_t i = input_of(w, j % p->out, t), at = j / p->out * p->in + i;
+            if (i >= 0 && x[at] > best) best = x[at], dx[j] = dy[at];
+        }
+    }
+    void *y_buffer = buffer(rows * p->out), *indices = buffer(rows * p->out), *dx_buffer = buffer(rows * p->out);
+    RUN(max_pool_forward, w, p->planes, planes_of(x, p->planes, p->in), y_buffer, indices);
+    RUN(max_unpool_backward, w, p->planes, planes_of(dy, p->planes, p->in), indices, dx_buffer);
+    compare("dx of unpooling", read_planes(dx_buffer, p->planes, p->out), dx, zeros(rows * p->out), rows * p->out);
+}
+
 /* A window on one axis none of whose places holds nothing but padding. */
 static void draw_axis(int flat, int64_t *in, int64_t *kernel, int64_t *stride, int64_t *before, int64_t *after)
 {
@@ -125,6 +165,8 @@ static void test_windows(int standard)
                (long long)stride[0], (long long)stride[1], (long long)stride[2]);
     test_max(&p);
     test_average(&p);
+    test_norm(&p);
+    test_unpool(&p);
     end_case();
 }
 

@@ -268,3 +268,86 @@ def _avg_pool_gradient(pool, count_include_pad, dy):
         p.write(dx, pool.planes_in, SAMPLES)
 
     return programs.run("avg_pool_backward", (pool, include), lay_out, dy.dtype, [dy], [(pool.x_shape, dy.dtype)])[0]
+
+
+def lp_pool_forward(x, p, kernel_size, stride=None, padding=0, ceil_mode=False):
+    """y[n, c, q] = (sum_t |x[n, c, q * stride + t - before]|^p)^(1/p), padding counting as 0 (ONNX LpPool).
+
+    Parameters
+    ----------
+    x : array_like (N, C, *S)
+    p : float
+        Finite, at least 1.
+    kernel_size, stride, padding, ceil_mode
+        As in `max_pool_forward`.
+
+    Returns
+    -------
+    y : ndarray (N, C, *out)
+    """
+    power, x = programs.number(p, "p", 1), programs.tensor(x, programs.dtype_of(x), "x")
+    pool = _pooling(x.shape, kernel_size, stride, padding, 1, ceil_mode)
+
+    def lay_out(p):
+        source, y = p.read(pool.planes_in, SAMPLES), p.tensor(pool.planes_out, SAMPLES)
+        p.program.lp_pool_forward(pool.window, power, pool.vectors(p.kernels.lanes), source, y)
+        p.write(y, pool.planes_out, SAMPLES)
+
+    return programs.run("lp_pool_forward", (pool, power), lay_out, x.dtype, [x], [(pool.y_shape, x.dtype)])[0]
+
+
+def lp_pool_backward(dy, x, p, kernel_size, stride=None, padding=0, ceil_mode=False):
+    """Gradient of `lp_pool_forward`: dx of the shape of x.
+
+    dx[i] = sum_q dy[q] sign(x[i]) (|x[i]| / y[q])^(p-1) over all windows q that hold i; 0 where y[q] is 0.
+    """
+    power, dtype = programs.number(p, "p", 1), programs.dtype_of(dy, x)
+    x = programs.tensor(x, dtype, "x")
+    pool = _pooling(x.shape, kernel_size, stride, padding, 1, ceil_mode)
+    dy = programs.tensor_of(dy, dtype, "dy", pool.y_shape)
+
+    def lay_out(p):
+        gradient, source = p.read(pool.planes_out, SAMPLES), p.read(pool.planes_in, SAMPLES)
+        y, dx = p.tensor(pool.planes_out, SAMPLES), p.tensor(pool.planes_in, SAMPLES)
+        vectors = pool.vectors(p.kernels.lanes)
+        p.program.lp_pool_forward(pool.window, power, vectors, source, y)
+        p.program.lp_pool_backward(pool.window, power, False, vectors, gradient, source, y, dx)
+        p.write(dx, pool.planes_in, SAMPLES)
+
+    return programs.run("lp_pool_backward", (pool, power), lay_out, dtype, [dy, x], [(x.shape, dtype)])[0]
+
+
+def max_unpool_forward(x, indices, y_shape, kernel_size=None, stride=None, padding=0):
+    """Max unpooling: every x is added to the y that its index tells, the others are 0.
+
+    Parameters
+    ----------
+    x : array_like (N, C, *out)
+    indices : array_like of int (N, C, *out)
+        As `max_pool_forward` gives them.
+    y_shape : tuple of int
+        (N, C, *S), of what was max-pooled.
+    kernel_size, stride, padding : optional
+        The window of that pooling: faster where it is given.
+
+    Returns
+    -------
+    y : ndarray (N, C, *S)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not belong together, or an index lies outside its plane or its window.
+    """
+    return max_pool_backward(x, indices, y_shape, kernel_size, stride, padding)
+
+
+def max_unpool_backward(dy, indices):
+    """Gradient of max unpooling: dx, of the shape of `indices`, is the dy at the position that each index tells."""
+    dy = programs.tensor(dy, programs.dtype_of(dy), "dy")
+    shape = np.shape(indices)
+    if len(shape) != dy.ndim or shape[:2] != dy.shape[:2]:
+        raise ValueError(f"indices must have shape {dy.shape[:2]} and {dy.ndim - 2} spatial axes, got {shape}")
+    indices = programs.integers_of(indices, "indices", shape, math.prod(dy.shape[2:]))
+    planes = dy.reshape(*dy.shape[:2], math.prod(dy.shape[2:]))
+    return np.take_along_axis(planes, indices.reshape(*shape[:2], math.prod(shape[2:])), axis=2).reshape(shape)

@@ -11,20 +11,19 @@ from .embedding import Embedding
 from .function import Lambda
 from .merge import Add, Concat, Multiply
 from .norm import BatchNorm
-from .pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool, SumPool
+from .pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, LPPool, MaxPool, MaxUnpool, SumPool
 from .random import Dropout, GaussianNoise
 from .rbf import RBF
-from .reshape import Flatten
+from .resample import AdaptiveAvgPool, Crop, Pad, Upsample
+from .reshape import Flatten, Permute, Reshape
 from .softmax import LogSoftmax, Softmax
 from .spatial_transformer import AffineGrid, GridSample, SpatialTransformer
 from .subsample import SoftMaxPool, Subsample
 
 __all__ = [
-    "Add", "AffineGrid", "AvgPool", "BatchNorm", "Bias", "Concat", "Connect", "Conv", "ConvTranspose", "Dense", "ELU",
-    "Embedding", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "GridSample", "Layer", "LeakyReLU", "LogSoftmax",
-    "MaxPool", "Multiply", "RBF", "ReLU", "ScaledTanh", "Sigmoid", "SoftMaxPool", "Softmax", "Softplus",
-    "SpatialTransformer", "Subsample", "SumPool", "Tanh",
+    "AdaptiveAvgPool",
     "Add",
+    "AffineGrid",
     "AvgPool",
     "BatchNorm",
     "Bias",
@@ -32,27 +31,37 @@ __all__ = [
     "Connect",
     "Conv",
     "ConvTranspose",
+    "Crop",
     "Dense",
     "Dropout",
     "ELU",
+    "Embedding",
     "Flatten",
     "GaussianNoise",
     "GlobalAvgPool",
     "GlobalMaxPool",
+    "GridSample",
+    "LPPool",
     "Lambda",
     "Layer",
     "LeakyReLU",
     "LogSoftmax",
     "MaxPool",
+    "MaxUnpool",
     "Multiply",
+    "Pad",
+    "Permute",
     "RBF",
     "ReLU",
+    "Reshape",
     "ScaledTanh",
     "Sigmoid",
     "SoftMaxPool",
     "Softmax",
     "Softplus",
+    "SpatialTransformer",
     "Subsample",
     "SumPool",
     "Tanh",
+    "Upsample",
 ]

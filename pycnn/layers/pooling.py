@@ -3,6 +3,7 @@
 from math import prod
 
 from .. import _kernels as K
+from ..functional.programs import number
 from ..shapes import per_axis, pool_output_shape, resolve_padding, window
 from .base import Layer, one_shape
 
@@ -118,6 +119,79 @@ class SumPool(AvgPool):
 
     def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, name=None):
         super().__init__(kernel_size, stride, padding, ceil_mode, name=name)
+
+
+class LPPool(Pool):
+    """y = (the sum of |x|^p over each window)^(1/p), padding counting as nothing (ONNX LpPool).
+
+    Input and output as in `MaxPool`. p = 1 sums magnitudes, p = 2 is the Euclidean norm, a large p is near the maximum.
+    The derivative is taken as 0 where all of a window is 0.
+
+    Parameters
+    ----------
+    p : float
+        Finite, at least 1.
+    kernel_size, stride, padding, ceil_mode
+        As in `MaxPool`.
+    """
+
+    def __init__(self, p, kernel_size, stride=None, padding=0, ceil_mode=False, name=None):
+        super().__init__(kernel_size, stride, padding, ceil_mode, name)
+        self.p = number(p, "p", 1)
+
+    def forward(self, b, s):
+        x, planes = s.inputs[0], b.planes(s.layout, s.output.channels)
+        b.call("lp_pool_forward", self.geometry(x.shape)[0], self.p, planes, b.value(x, s.layout),
+               b.new_value(s.output, s.layout))
+
+    def backward(self, b, s, dy):
+        x, planes = s.inputs[0], b.planes(s.layout, s.output.channels)
+        dx, _, _ = b.new_gradient(x, s.layout, fuses=False)
+        b.call("lp_pool_backward", self.geometry(x.shape)[0], self.p, b.second, planes, dy, b.value(x, s.layout),
+               b.value(s.output, s.layout), dx)
+
+
+class MaxUnpool(Pool):
+    """y = x where the maxima of `pooled` lay, 0 elsewhere: ``MaxUnpool(2)(x, pooled)`` undoes ``MaxPool(2)(pooled)``.
+
+    Inputs x of the shape that ``MaxPool`` makes of `pooled`, and `pooled`, the tensor ``(C, ...)`` that was max-pooled,
+    of which only the places of the maxima count: it gets no gradient. Output of the shape of `pooled`. Where windows
+    overlap, values that meet add up. (Zeiler et al. 2011; ONNX MaxUnpool.)
+
+    Parameters
+    ----------
+    kernel_size, stride, padding
+        Those of the pooling.
+    """
+
+    def __init__(self, kernel_size, stride=None, padding=0, name=None):
+        super().__init__(kernel_size, stride, padding, name=name)
+
+    def output_shape(self, *shapes):
+        if len(shapes) != 2:
+            raise ValueError(f"takes two inputs, the values and the tensor that was max-pooled, got {len(shapes)}")
+        x, pooled = shapes
+        expected = super().output_shape(pooled)
+        if x != expected:
+            raise ValueError(f"its first input must have the shape {expected} that pooling makes of the second, got {x}")
+        return pooled
+
+    def count_connections(self, x, pooled):
+        return prod(x)
+
+    def forward(self, b, s):
+        x, pooled = s.inputs
+        window, planes = self.geometry(pooled.shape)[0], b.planes(s.layout, pooled.channels)
+        maxima, s.indices = b.buffer(b.size(x, s.layout)), b.buffer(b.size(x, s.layout))
+        b.call("max_pool_forward", window, planes, b.value(pooled, s.layout), maxima, s.indices)
+        b.call("max_pool_backward", window, planes, b.value(x, s.layout), s.indices, b.new_value(s.output, s.layout))
+
+    def backward(self, b, s, dy):
+        x, pooled = s.inputs
+        if x.needs_gradient:
+            window, planes = self.geometry(pooled.shape)[0], b.planes(s.layout, pooled.channels)
+            dx, _, _ = b.new_gradient(x, s.layout, fuses=False)
+            b.call("max_unpool_backward", window, planes, dy, s.indices, dx)
 
 
 class GlobalPool(Layer):

@@ -55,10 +55,26 @@ from .pooling import (
     global_avg_pool_forward,
     global_max_pool_backward,
     global_max_pool_forward,
+    lp_pool_backward,
+    lp_pool_forward,
     max_pool_backward,
     max_pool_forward,
+    max_unpool_backward,
+    max_unpool_forward,
 )
 from .random import dropout, gaussian_noise, philox
+from .resampling import (
+    adaptive_avg_pool_backward,
+    adaptive_avg_pool_forward,
+    crop_backward,
+    crop_forward,
+    pad_backward,
+    pad_forward,
+    permute_backward,
+    permute_forward,
+    upsample_backward,
+    upsample_forward,
+)
 from .sampling import affine_grid_backward, affine_grid_forward, grid_sample_backward, grid_sample_forward
 from .subsampling import (
     rbf_backward,

@@ -168,3 +168,39 @@ def global_max_pool_forward(x):
 def global_max_pool_backward(dy, indices, x_shape):
     """Gradient of the maximum over all spatial axes: dx ``(N, C, *S)`` of shape `x_shape`."""
     return max_pool_backward(dy, indices, x_shape)
+
+
+def lp_pool_forward(x, p, kernel_size, stride=None, padding=0, ceil_mode=False):
+    """y[n, c, q] = (sum_t |x[n, c, stride q + t - before]|^p)^(1/p), padding counting as 0 (ONNX LpPool).
+
+    Examples
+    --------
+    >>> lp_pool_forward(np.array([[[3.0, -4.0, 0.0, 0.0]]]), 2, 2).tolist()
+    [[[5.0, 0.0]]]
+    """
+    _, sliding, pads = _pool_geometry(x.shape[2:], kernel_size, stride, padding, 1, ceil_mode)
+    return _window_sums(np.abs(x) ** p, [before for before, _ in pads], sliding) ** (1 / p)
+
+
+def lp_pool_backward(dy, x, p, kernel_size, stride=None, padding=0, ceil_mode=False):
+    """Gradient of `lp_pool_forward`: dx[i] = sum_q dy[q] sign(x[i]) (|x[i]| / y[q])^(p-1), 0 where y[q] is 0."""
+    _, sliding, pads = _pool_geometry(x.shape[2:], kernel_size, stride, padding, 1, ceil_mode)
+    before = [pad[0] for pad in pads]
+    y = lp_pool_forward(x, p, kernel_size, stride, padding, ceil_mode)
+    divisor = np.where(y == 0, 1, y)
+    x_around = surround(x, before, reach(*sliding))
+    dx = np.zeros_like(x_around)
+    for met in taps(*sliding):
+        dx[met] += dy * np.sign(x_around[met]) * (np.abs(x_around[met]) / divisor) ** (p - 1)
+    return crop(dx, before, x.shape[2:])
+
+
+def max_unpool_forward(x, indices, y_shape):
+    """Max unpooling: every x is added to the y ``(N, C, *S)`` at the flat position that its index tells."""
+    return max_pool_backward(x, indices, y_shape)
+
+
+def max_unpool_backward(dy, indices):
+    """Gradient of max unpooling: every dx is the dy at its position."""
+    flat = dy.reshape(*dy.shape[:2], -1)
+    return np.take_along_axis(flat, indices.reshape(*indices.shape[:2], -1), axis=2).reshape(indices.shape)
