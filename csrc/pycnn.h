@@ -74,6 +74,14 @@ typedef struct {
     const uint8_t *learns;
 } pycnn_connections;
 
+/* Local connections from c to k maps of n samples: the outputs are cut along each axis into so many sections, almost equal
+   ones, and each section has weights of its own. One along every axis makes it a convolution. */
+typedef struct {
+    pycnn_window window;
+    int64_t n, c, k;
+    int64_t sections[3];
+} pycnn_local;
+
 /* What the sum over a window of pooling is divided by: its taps inside the input, those on padding too, or nothing. */
 typedef enum { PYCNN_TAPS, PYCNN_TAPS_AND_PADDING, PYCNN_ONE } pycnn_divisor;
 
@@ -235,6 +243,16 @@ typedef struct {
                                       const void *dy, const void *x, const void *sharpness, void *dx);
     int (*softmax_pool_backward_weights)(pycnn_step *, const pycnn_connections *, int accumulate, int squared,
                                          const void *dy, const void *x, const void *sharpness, void *d_sharpness);
+
+    /* ---- local.h: weights that are not the same everywhere; x and y in SAMPLES ---------------------------- */
+    /* y = f(b + w * x), with w (k, sections, c, kernel) and bias (k, sections) or NULL. */
+    int (*local_forward)(pycnn_step *, const pycnn_local *, pycnn_activation,
+                         const void *x, const void *w, const void *bias, void *y);
+    int (*local_backward_data)(pycnn_step *, const pycnn_local *, pycnn_activation backward,
+                               const void *dy, const void *w, const void *x, void *dx);
+    /* db may be NULL. `learns`, of each filter, may be NULL: all do. The gradient of one that does not stays as it was. */
+    int (*local_backward_weights)(pycnn_step *, const pycnn_local *, int accumulate, const uint8_t *learns,
+                                  const void *dy, const void *x, void *dw, void *db);
 
     /* ---- scale_maps.h: y = f(a_c x + b_c), any layout but PLAIN ----------------------------------------- */
     int (*scale_maps_forward)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions, pycnn_activation,

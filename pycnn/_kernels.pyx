@@ -45,6 +45,10 @@ cdef extern from "pycnn.h" nogil:
         int64_t n, c, k, count
         const pycnn_connection *connection
         const unsigned char *learns
+    ctypedef struct pycnn_local:
+        pycnn_window window
+        int64_t n, c, k
+        int64_t *sections
     ctypedef enum pycnn_divisor:
         PYCNN_TAPS
         PYCNN_TAPS_AND_PADDING
@@ -124,6 +128,9 @@ cdef extern from "pycnn.h" nogil:
         int softmax_pool_forward(pycnn_step *, pycnn_connections *, void *, void *, void *)
         int softmax_pool_backward_data(pycnn_step *, pycnn_connections *, int, void *, void *, void *, void *)
         int softmax_pool_backward_weights(pycnn_step *, pycnn_connections *, int, int, void *, void *, void *, void *)
+        int local_forward(pycnn_step *, pycnn_local *, pycnn_activation, void *, void *, void *, void *)
+        int local_backward_data(pycnn_step *, pycnn_local *, pycnn_activation, void *, void *, void *, void *)
+        int local_backward_weights(pycnn_step *, pycnn_local *, int, const unsigned char *, void *, void *, void *, void *)
         int scale_maps_forward(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, pycnn_activation, void *, void *,
                                void *, void *)
         int scale_maps_backward_data(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, void *, void *, void *)
@@ -250,6 +257,17 @@ cdef pycnn_conv to_conv(conv):
     c.n, c.c, c.k, c.groups = conv[:4]
     c.window = to_window(conv[4])
     c.winograd = conv[5]
+    return c
+
+
+cdef pycnn_local to_local(local):
+    """From (n, c, k, window, sections), the last three integers."""
+    cdef pycnn_local c
+    cdef int a
+    c.n, c.c, c.k = local[:3]
+    c.window = to_window(local[3])
+    for a in range(3):
+        c.sections[a] = local[4][a]
     return c
 
 
@@ -643,6 +661,22 @@ cdef class Program:
         cdef Connections c = Connections(connections)
         self.append(self.table.softmax_pool_backward_weights(self.new_step(), &c.data, accumulate, squared, <void *>dy,
                                                              <void *>x, <void *>sharpness, <void *>d_sharpness))
+
+    def local_forward(self, local, activation, uintptr_t x, uintptr_t w, uintptr_t bias, uintptr_t y):
+        cdef pycnn_local c = to_local(local)
+        self.append(self.table.local_forward(self.new_step(), &c, to_activation(activation), <void *>x, <void *>w,
+                                             <void *>bias, <void *>y))
+
+    def local_backward_data(self, local, backward, uintptr_t dy, uintptr_t w, uintptr_t x, uintptr_t dx):
+        cdef pycnn_local c = to_local(local)
+        self.append(self.table.local_backward_data(self.new_step(), &c, to_activation(backward), <void *>dy, <void *>w,
+                                                   <void *>x, <void *>dx))
+
+    def local_backward_weights(self, local, bint accumulate, learns, uintptr_t dy, uintptr_t x, uintptr_t dw,
+                               uintptr_t db):
+        cdef pycnn_local c = to_local(local)
+        self.append(self.table.local_backward_weights(self.new_step(), &c, accumulate, flags(learns or None), <void *>dy,
+                                                      <void *>x, <void *>dw, <void *>db))
 
     def scale_maps_forward(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, activation, uintptr_t x,
                            uintptr_t a, uintptr_t b, uintptr_t y):

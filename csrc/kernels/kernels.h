@@ -26,6 +26,7 @@
 #include "planes.h"
 #include "dense.h"
 #include "connected.h"
+#include "local.h"
 #include "scale_maps.h"
 #include "bias.h"
 #include "random.h"
@@ -79,6 +80,9 @@ const pycnn_kernels PYCNN_VARIANT = {
     .softmax_pool_forward = softmax_pool_forward,
     .softmax_pool_backward_data = softmax_pool_backward_data,
     .softmax_pool_backward_weights = softmax_pool_backward_weights,
+    .local_forward = local_forward,
+    .local_backward_data = local_backward_data,
+    .local_backward_weights = local_backward_weights,
     .scale_maps_forward = scale_maps_forward,
     .scale_maps_backward_data = scale_maps_backward_data,
     .scale_maps_backward_weights = scale_maps_backward_weights,
