@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from .layers import Conv
+
 FILTERS_SHOWN = 64
 
 
@@ -67,9 +69,8 @@ def confusion_matrix(labels, predicted, classes):
 def first_filters(net):
     """Name and weight ``(K, C, R, S)`` of the first two-dimensional convolution, or None."""
     for name, layer in net.layers.items():
-        weight = getattr(layer, "weight", None)
-        if weight is not None and np.ndim(weight) == 4:
-            return name, weight
+        if isinstance(layer, Conv) and layer.weight.ndim == 4:
+            return name, layer.weight
     return None
 
 

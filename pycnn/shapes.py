@@ -194,6 +194,28 @@ def window(in_spatial, out_spatial, kernel, stride, dilation, before):
     return (*(_three(s, 1) for s in sizes), _three(before, 0))
 
 
+def sections_of(sections, out_spatial):
+    """Into how many sections the positions of each axis are cut.
+
+    Parameters
+    ----------
+    sections : int, sequence of int, or None
+        None stands for as many as there are positions.
+    out_spatial : tuple of int
+    """
+    if sections is None:
+        return tuple(out_spatial)
+    values = per_axis(sections, len(out_spatial), "sections")
+    if any(parts > n for parts, n in zip(values, out_spatial)):
+        raise ValueError(f"sections {_by(values)} are more than the positions of the output, {_by(out_spatial)}")
+    return values
+
+
+def three_axes(sizes):
+    """Sizes of spatial axes as ``_kernels`` takes them: depth, height and width."""
+    return _three(sizes, 1)
+
+
 def check_size(shape, what):
     """The number of elements of a tensor, if 64-bit offsets can reach them all.
 

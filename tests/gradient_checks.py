@@ -64,6 +64,12 @@ def reference_conv_transpose(layer, x):
     return reference.activation_forward(y, layer.activation or "identity")
 
 
+def reference_local(layer, x):
+    y = reference.local_conv_forward(x, layer.weight, layer.bias if layer.has_bias else None, stride=layer.stride,
+                                     padding=layer.padding, dilation=layer.dilation)
+    return reference.activation_forward(y, layer.activation or "identity")
+
+
 def reference_dense(layer, x):
     y = reference.dense_forward(
         x, layer.weight, layer._parameters["bias"].value if layer._parameters.get("bias") else None
@@ -152,6 +158,7 @@ REFERENCE = {
     "Lambda": lambda layer, *xs: layer.function(*xs),
     "LPPool": reference_lp_pool,
     "LeakyReLU": reference_activation,
+    "LocallyConnected": reference_local,
     "LogSoftmax": lambda layer, x: reference.log_softmax(x),
     "MaxPool": reference_max_pool,
     "MaxUnpool": reference_max_unpool,

@@ -42,6 +42,10 @@ from .embedding import (
     embedding_backward,
     embedding_forward,
 )
+from .local import (
+    local_conv_backward,
+    local_conv_forward,
+)
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -147,6 +151,8 @@ __all__ = [
     "global_max_pool_forward",
     "grid_sample_backward",
     "grid_sample_forward",
+    "local_conv_backward",
+    "local_conv_forward",
     "log_softmax",
     "log_softmax_backward",
     "lp_pool_backward",

@@ -9,6 +9,7 @@ from .conv_transpose import ConvTranspose
 from .dense import Dense
 from .embedding import Embedding
 from .function import Lambda
+from .local import LocallyConnected
 from .merge import Add, Concat, Multiply
 from .norm import BatchNorm
 from .pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, LPPool, MaxPool, MaxUnpool, SumPool
@@ -64,4 +65,8 @@ __all__ = [
     "SumPool",
     "Tanh",
     "Upsample",
+    "Add", "AvgPool", "BatchNorm", "Bias", "Concat", "Connect", "Conv", "ConvTranspose", "Dense", "ELU",
+    "Embedding", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "Layer", "LeakyReLU", "LocallyConnected",
+    "LogSoftmax", "MaxPool", "Multiply", "RBF", "ReLU", "ScaledTanh", "Sigmoid", "SoftMaxPool", "Softmax",
+    "Softplus", "Subsample", "SumPool", "Tanh",
 ]

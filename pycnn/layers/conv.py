@@ -13,7 +13,42 @@ from .base import Layer, ParameterSpec, activation_code, one_shape
 from .dense import dense_backward, dense_forward
 
 
-class Conv(Layer):
+class Sliding(Layer):
+    """Base of the layers whose filters slide over maps: their settings, and the size of what comes out."""
+
+    fuses_activation = True
+
+    def __init__(self, filters, kernel_size, stride, padding, dilation, bias, activation, weight_init, bias_init, name):
+        super().__init__(name)
+        self.filters = integer(filters, "filters", 1)
+        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
+        self.has_bias, self.activation = bool(bias), activation
+        self.weight_init, self.bias_init = weight_init, bias_init
+        activation_code(activation)
+
+    def _axes(self, shape):
+        """Kernel, stride, padding and dilation for each spatial axis."""
+        rank = len(shape) - 1
+        kernel = per_axis(self.kernel_size, rank, "kernel_size")
+        stride = per_axis(self.stride, rank, "stride")
+        dilation = per_axis(self.dilation, rank, "dilation")
+        return kernel, stride, resolve_padding(self.padding, shape[1:], kernel, stride, dilation), dilation
+
+    def output_shape(self, *shapes):
+        shape = one_shape(shapes, (2, 3, 4), "(C, L), (C, H, W) or (C, D, H, W)")
+        try:
+            return (self.filters, *conv_output_shape(shape[1:], *self._axes(shape)))
+        except ValueError as error:
+            raise ValueError(f"{error} ({shape[0]} {'map' if shape[0] == 1 else 'maps'})") from None
+
+    def window(self, shape):
+        """The window as kernels know it."""
+        kernel, stride, padding, dilation = self._axes(shape)
+        return window(shape[1:], conv_output_shape(shape[1:], kernel, stride, padding, dilation), kernel, stride, dilation,
+                      [before for before, _ in padding])
+
+
+class Conv(Sliding):
     """y[k] = f(b[k] + sum over c of w[k, c] * x[c]), as cross-correlation.
 
     Input ``(C, L)``, ``(C, H, W)`` or ``(C, D, H, W)``, output ``(filters, ...)`` with
@@ -37,17 +72,10 @@ class Conv(Layer):
         See `pycnn.initializers`.
     """
 
-    fuses_activation = True
-
     def __init__(self, filters, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, activation=None,
                  connections=None, weight_init="default", bias_init="zeros", name=None):
-        super().__init__(name)
-        self.filters = integer(filters, "filters", 1)
+        super().__init__(filters, kernel_size, stride, padding, dilation, bias, activation, weight_init, bias_init, name)
         self.groups = integer(groups, "groups", 1)
-        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
-        self.has_bias, self.activation = bool(bias), activation
-        self.weight_init, self.bias_init = weight_init, bias_init
-        activation_code(activation)
         if self.filters % self.groups:
             raise ValueError(f"{self.filters} filters do not divide into {self.groups} groups")
         self.connections = None if connections is None else checked_table(connections, self.filters)
@@ -58,24 +86,13 @@ class Conv(Layer):
     def fuses_pool(self):
         return self.connections is None
 
-    def _axes(self, shape):
-        """Kernel, stride, padding and dilation for each spatial axis."""
-        rank = len(shape) - 1
-        kernel = per_axis(self.kernel_size, rank, "kernel_size")
-        stride = per_axis(self.stride, rank, "stride")
-        dilation = per_axis(self.dilation, rank, "dilation")
-        return kernel, stride, resolve_padding(self.padding, shape[1:], kernel, stride, dilation), dilation
-
     def output_shape(self, *shapes):
-        shape = one_shape(shapes, (2, 3, 4), "(C, L), (C, H, W) or (C, D, H, W)")
-        if shape[0] % self.groups:
-            raise ValueError(f"the {shape[0]} channels of its input do not divide into {self.groups} groups")
+        out, channels = super().output_shape(*shapes), shapes[0][0]
+        if channels % self.groups:
+            raise ValueError(f"the {channels} channels of its input do not divide into {self.groups} groups")
         if self.connections is not None:
-            check_sources(self.connections, shape[0])
-        try:
-            return (self.filters, *conv_output_shape(shape[1:], *self._axes(shape)))
-        except ValueError as error:
-            raise ValueError(f"{error} ({shape[0]} {'map' if shape[0] == 1 else 'maps'})") from None
+            check_sources(self.connections, channels)
+        return out
 
     def parameters(self, shape):
         kernel, fan_in = self._axes(shape)[0], shape[0] // self.groups
@@ -101,11 +118,8 @@ class Conv(Layer):
 
     def descriptor(self, batch, shape, second=False):
         """The convolution as kernels know it: (n, c, k, groups, window, winograd)."""
-        kernel, stride, padding, dilation = self._axes(shape)
-        w = window(shape[1:], conv_output_shape(shape[1:], kernel, stride, padding, dilation), kernel, stride, dilation,
-                   [before for before, _ in padding])
         winograd = not second and config.get_winograd()     # second derivatives may not round below zero
-        return (batch, shape[0], self.filters, self.groups, w, winograd)
+        return (batch, shape[0], self.filters, self.groups, self.window(shape), winograd)
 
     def of_maps(self, kind, learns):
         if self.connections is None or kind == "bias":

@@ -39,6 +39,7 @@ from .elementwise import (
 )
 from .embedding import embedding_backward, embedding_forward
 from .geometry import conv_output_shape, conv_transpose_output_shape, pool_output_shape, resolve_padding
+from .local import local_conv_backward, local_conv_forward
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
