@@ -42,7 +42,7 @@ typedef struct {
     int64_t entries;
     local_entry *entry;
     int64_t i_tiles, i_most, j_most;    /* of the tiles: how many, and their sides */
-    int64_t groups, parts;              /* blocks of samples, in groups that are a tile's columns; shares of the rest */
+    int64_t groups, parts;              /* of blocks of samples (in dw of filters), and of what else is shared */
     uint8_t *learns;
     const real *x, *w, *bias, *dy;
     real *y, *dx, *dw, *db;
@@ -99,13 +99,20 @@ static int prepare_local(pycnn_step *step, pycnn_run_tasks *run, int64_t tasks, 
     return status;
 }
 
-/* Makes the longest of the axes of weights, other than `but`, the inner one. */
-static int choose_inner(local_args *a, int but)
+/* The longest of the axes of weights, other than `but`. */
+static int longest_axis(const local_geometry *g, int but)
+{
+    int longest = but == 0;
+    for (int axis = 0; axis < LOCAL_AXES; axis++)
+        if (axis != but && g->extent[axis] >= g->extent[longest]) longest = axis;
+    return longest;
+}
+
+/* Sets the inner axis and lists the entries of the others, or frees what the arguments own. */
+static int list_entries(local_args *a, int inner)
 {
     const local_geometry *g = &a->g;
-    a->inner = but == 0;
-    for (int axis = 0; axis < LOCAL_AXES; axis++)
-        if (axis != but && g->extent[axis] >= g->extent[a->inner]) a->inner = axis;
+    a->inner = inner;
     for (int axis = 0, i = 0; axis < LOCAL_AXES; axis++)
         if (axis != a->inner) a->outer[i++] = axis;
     a->entries = g->weights / g->extent[a->inner];
@@ -284,7 +291,7 @@ static int local_forward(pycnn_step *step, const pycnn_local *p, pycnn_activatio
 {
     local_args a = {.activation = activation, .x = x, .w = w, .bias = bias, .y = y};
     int status = build_local(&a.g, p);
-    if (status || (status = choose_inner(&a, -1))) return status;
+    if (status || (status = list_entries(&a, longest_axis(&a.g, -1)))) return status;
     cut_local(&a, p->k, a.g.weights);
     a.parts = min64(a.groups, ceil_div(LOCAL_TASKS, a.i_tiles * a.g.sections));
     const int64_t runs = ceil_div(a.entries * (int64_t)sizeof(brgemm_run), (int64_t)sizeof(real));
@@ -360,7 +367,7 @@ static int local_backward_data(pycnn_step *step, const pycnn_local *p, pycnn_act
 {
     local_args a = {.activation = backward, .dy = dy, .w = w, .x = x, .dx = dx};
     int status = build_local(&a.g, p);
-    if (status || (status = choose_inner(&a, a.g.single ? -1 : a.g.along + 1))) return status;
+    if (status || (status = list_entries(&a, longest_axis(&a.g, a.g.single ? -1 : a.g.along + 1)))) return status;
     const int64_t taps = volume_of(p->window.kernel);
     cut_local(&a, a.g.extent[a.inner], p->k);
     const int64_t near = max64(1, LOCAL_NEAR_BYTES / (p->k * taps * (int64_t)sizeof(real)));
@@ -369,7 +376,13 @@ static int local_backward_data(pycnn_step *step, const pycnn_local *p, pycnn_act
                          p->k * (local_row(ceil_div(p->c, a.parts) * taps) + a.j_most * V), a);
 }
 
-/* ---- backward_weights: i is k, j is the inner axis of weights; lanes are added in the end ------------------------ */
+/* ---- backward_weights: i is k, j the weights of a filter, as they lie; lanes are added in the end ---------------- */
+
+/* Of a task, at most: then what it works on stays in the second-level cache. Columns are gathered, as in memory they
+   may be far apart. */
+#define LOCAL_FILTERS 64
+#define LOCAL_WEIGHTS 32
+#define LOCAL_COLUMNS 16
 
 static void local_bias_gradient(const local_args *a, int64_t k)
 {
@@ -387,69 +400,99 @@ static void local_bias_gradient(const local_args *a, int64_t k)
     }
 }
 
-/* tile (filters r, inner taps j .. j + js - 1) = sum over the section's positions and all samples, for one entry of the
-   outer axes. */
-static void sum_local_tile(const local_args *a, const row_span box[3], row_span r, const local_entry *e, int64_t j,
-                           int64_t js, brgemm_run *runs, real *tile)
+/* Copies `count` positions of so many blocks, each a vector, side by side. */
+INLINE void copy_columns(const real *from, int64_t step, int64_t count, int64_t block_step, int64_t blocks, real *to)
+{
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t l = 0; l < count; l++, to += V) vstore(to, vload(from + b * block_step + l * step));
+}
+
+/* A part of a section's weights of some filters, and of the columns that their sums run over: `count` positions of a
+   span, from the l-th on, of so many blocks. */
+typedef struct { row_span k, w; local_span span; int64_t l, count, block, blocks; } local_chunk;
+
+/* dy of the filters and x of the weights, each a row of columns; zeros where a tap does not fall on the input. */
+static void gather_chunk(const local_args *a, const local_chunk *n, real *dy, real *x)
 {
     const local_geometry *g = &a->g;
-    const int64_t y_block = g->p.k * g->out_size * V, x_block = g->p.c * g->in_size * V, x_step = g->x_step[a->inner];
-    const int64_t y_along = g->y_step[g->along], x_along = g->p.window.stride[g->along] * g->in_step[g->along];
-    int64_t count = 0;
-    memset(tile, 0, (size_t)((r.end - r.begin) * js * V) * sizeof(real));
-    FOR_SPANS(g, box, s) {
-        const int64_t from = max64(j, s.taps[a->inner].begin), to = min64(j + js, s.taps[a->inner].end);
-        if (from >= to || !span_has(a, &s, e)) continue;
-        if (s.count != count) {
-            count = s.count;
-            for (int64_t b = 0; b < g->blocks; b++)
-                runs[b] = (brgemm_run){b ? (int32_t)(y_block - count * y_along) : 0,
-                                       b ? (int32_t)(x_block - count * x_along) : 0, (int32_t)count};
-        }
-        real *sums = tile + (from - j) * V;
-        brgemm_args t = {
-            .a = a->dy + r.begin * g->out_size * V + s.y, .a_i = g->out_size * V, .a_k = y_along,
-            .b = a->x + s.x + e->x + from * x_step, .b_j = x_step, .b_k = x_along, .init = sums, .init_i = js * V,
-            .init_j = V, .c = sums, .c_i = js * V, .c_j = V, .runs = runs, .run_count = g->blocks, .floor = -INFINITY};
-        const brgemm_run through = {.length = (int32_t)g->blocks};
-        if (count == 1) t.runs = &through, t.run_count = 1, t.a_k = y_block, t.b_k = x_block;
-        brgemm_lanewise(r.end - r.begin, to - from, &t);
+    const int64_t y_block = g->p.k * g->out_size * V, x_block = g->p.c * g->in_size * V, row = n->count * n->blocks * V;
+    const int64_t y_step = g->y_step[g->along], x_step = g->p.window.stride[g->along] * g->in_step[g->along];
+    for (int64_t k = n->k.begin; k < n->k.end; k++, dy += row)
+        copy_columns(a->dy + n->block * y_block + k * g->out_size * V + n->span.y + n->l * y_step, y_step, n->count,
+                       y_block, n->blocks, dy);
+    for (int64_t w = n->w.begin; w < n->w.end; w++, x += row) {
+        const local_entry *e = a->entry + w % a->entries;
+        if (span_has(a, &n->span, e))
+            copy_columns(a->x + n->block * x_block + w / a->entries * g->x_step[0] + e->x + n->span.x + n->l * x_step,
+                           x_step, n->count, x_block, n->blocks, x);
+        else
+            memset(x, 0, (size_t)row * sizeof(real));
     }
 }
 
-/* A task is a tile of filters of a section and a part of the outer axes, or behind those the bias of a filter. */
+/* totals[k][w] (+)= sum over the columns of dy[k] x[w]. */
+static void sum_chunk(const local_args *a, int64_t ks, int64_t ws, int64_t columns, int first, const real *dy,
+                      const real *x, real *totals)
+{
+    const int64_t i_tiles = ceil_div(ks, a->i_most), j_tiles = ceil_div(ws, a->j_most), row = columns * V;
+    const brgemm_run run = {.length = (int32_t)columns};
+    static const real zero[V] = {0};
+    for (int64_t jt = 0; jt < j_tiles; jt++) {
+        const int64_t j = part_begin(ws, j_tiles, jt), js = part_begin(ws, j_tiles, jt + 1) - j;
+        for (int64_t it = 0; it < i_tiles; it++) {
+            const int64_t i = part_begin(ks, i_tiles, it), is = part_begin(ks, i_tiles, it + 1) - i;
+            real *to = totals + (i * ws + j) * V;
+            brgemm_args tile = {.a = dy + i * row, .a_i = row, .a_k = V, .b = x + j * row, .b_j = row, .b_k = V,
+                                .init = zero, .c = to, .c_i = ws * V, .c_j = V, .runs = &run, .run_count = 1,
+                                .floor = -INFINITY};
+            if (!first) tile.init = to, tile.init_i = ws * V, tile.init_j = V;
+            brgemm_lanewise(is, js, &tile);
+        }
+    }
+}
+
+/* A task is a part of the weights of some filters in a section, or behind those the bias of a filter. */
 static void run_local_backward_weights(const void *args, int64_t begin, int64_t end, void *scratch)
 {
     const local_args *a = args;
     const local_geometry *g = &a->g;
-    const int64_t extent = g->extent[a->inner], j_tiles = ceil_div(extent, a->j_most);
-    real tile[TILE_VECTORS * V], sums[TILE_VECTORS + V];
+    const int64_t weight_tasks = a->parts * a->groups * g->sections;
     for (int64_t task = begin; task < end; task++) {
-        const int64_t part = task % a->parts, section = task / a->parts % g->sections;
-        const int64_t number = task / a->parts / g->sections;
-        if (number >= a->i_tiles) {
-            const int64_t k = task - a->parts * g->sections * a->i_tiles;
+        if (task >= weight_tasks) {
+            const int64_t k = task - weight_tasks;
             if (!a->learns || a->learns[k]) local_bias_gradient(a, k);
             continue;
         }
-        const int64_t k_end = part_begin(g->p.k, a->i_tiles, number + 1);
-        const local_entry *first = a->entry + part_begin(a->entries, a->parts, part);
-        const local_entry *last = a->entry + part_begin(a->entries, a->parts, part + 1);
+        const int64_t section = task / a->parts % g->sections;
+        local_chunk n = {.k = tiles_of_task(g->p.k, a->groups, task / a->parts / g->sections),
+                         .w = tiles_of_task(g->weights, a->parts, task % a->parts)};
+        const row_span learning = learning_run(a->learns, n.k.begin, n.k.end);
+        if (learning.begin == learning.end) continue;
+        const int64_t ks = n.k.end - n.k.begin, ws = n.w.end - n.w.begin;
+        real *dy = scratch, *x = dy + ks * LOCAL_COLUMNS * V, *totals = x + ws * LOCAL_COLUMNS * V;
+        real *sums = totals + ks * ws * V;
         row_span box[3];
         section_box(g, section, box);
-        for (row_span r = learning_run(a->learns, part_begin(g->p.k, a->i_tiles, number), k_end); r.begin < r.end;
-             r = learning_run(a->learns, r.end, k_end))
-            for (const local_entry *e = first; e < last; e++)
-                for (int64_t jt = 0; jt < j_tiles; jt++) {
-                    const int64_t j = part_begin(extent, j_tiles, jt), js = part_begin(extent, j_tiles, jt + 1) - j;
-                    sum_local_tile(a, box, r, e, j, js, scratch, tile);
-                    sum_lanes(tile, (r.end - r.begin) * js, sums);
-                    for (int64_t i = 0; i < r.end - r.begin; i++) {
-                        real *dw = a->dw + ((r.begin + i) * g->sections + section) * g->weights + e->w;
-                        for (int64_t l = 0; l < js; l++)
-                            put_sum(a->accumulate, dw + (j + l) * g->w_step[a->inner], sums[i * js + l]);
-                    }
+        int first = 1;
+        FOR_SPANS(g, box, s) {
+            n.span = s;
+            const int64_t pieces = ceil_div(s.count, LOCAL_COLUMNS), most = max64(1, LOCAL_COLUMNS / s.count);
+            for (int64_t piece = 0; piece < pieces; piece++) {
+                n.l = part_begin(s.count, pieces, piece), n.count = part_begin(s.count, pieces, piece + 1) - n.l;
+                for (n.block = 0; n.block < g->blocks; n.block += most) {
+                    n.blocks = min64(most, g->blocks - n.block);
+                    gather_chunk(a, &n, dy, x);
+                    sum_chunk(a, ks, ws, n.count * n.blocks, first, dy, x, totals);
+                    first = 0;
                 }
+            }
+        }
+        sum_lanes(totals, ks * ws, sums);
+        for (int64_t i = 0; i < ks; i++) {
+            if (a->learns && !a->learns[n.k.begin + i]) continue;
+            real *dw = a->dw + ((n.k.begin + i) * g->sections + section) * g->weights + n.w.begin;
+            for (int64_t j = 0; j < ws; j++) put_sum(a->accumulate, dw + j, sums[i * ws + j]);
+        }
     }
 }
 
@@ -463,11 +506,13 @@ static int local_backward_weights(pycnn_step *step, const pycnn_local *p, int ac
         release_local(&a);
         return PYCNN_NO_MEMORY;
     }
-    if ((status = choose_inner(&a, -1))) return status;
-    const brgemm_cut cut = brgemm_choose_cut(p->k, a.g.extent[a.inner], a.g.blocks * longest_span(&a.g));
-    a.i_tiles = cut.i_parts, a.j_most = ceil_div(a.g.extent[a.inner], cut.j_parts);
-    a.parts = min64(a.entries, ceil_div(LOCAL_TASKS, a.i_tiles * a.g.sections));
-    const int64_t runs = ceil_div(a.g.blocks * (int64_t)sizeof(brgemm_run), (int64_t)sizeof(real));
-    const int64_t tasks = a.parts * a.i_tiles * a.g.sections + (db ? p->k : 0);
-    return prepare_local(step, run_local_backward_weights, tasks, runs, a);
+    if ((status = list_entries(&a, 0))) return status;
+    a.groups = ceil_div(p->k, LOCAL_FILTERS);
+    a.parts = min64(a.g.weights, ceil_div(LOCAL_TASKS, a.groups * a.g.sections));
+    a.parts = max64(a.parts, ceil_div(a.g.weights, LOCAL_WEIGHTS));
+    const int64_t ks = ceil_div(p->k, a.groups), ws = ceil_div(a.g.weights, a.parts);
+    const brgemm_cut cut = brgemm_choose_cut(ks, ws, LOCAL_COLUMNS);
+    a.i_most = ceil_div(ks, cut.i_parts), a.j_most = ceil_div(ws, cut.j_parts);
+    return prepare_local(step, run_local_backward_weights, a.parts * a.groups * a.g.sections + (db ? p->k : 0),
+                         ((ks + ws) * LOCAL_COLUMNS + ks * ws) * V + ks * ws + V, a);
 }

@@ -46,6 +46,7 @@ __all__ = [
     "Lambda",
     "Layer",
     "LeakyReLU",
+    "LocallyConnected",
     "LogSoftmax",
     "MaxPool",
     "MaxUnpool",
