@@ -1,4 +1,5 @@
-"""The command ``python -m bench``: kernels and networks beside other libraries, cost curves, the tables of a run."""
+"""The command ``python -m bench``: kernels and networks beside other libraries, cost curves, the tables of a run; and what
+the models reach."""
 
 import argparse
 import json
@@ -6,7 +7,7 @@ import os
 import sys
 import tempfile
 
-from . import curves, footprint, kernels, machine, networks, peers, report, targets
+from . import curves, footprint, kernels, machine, models, networks, peers, report, targets
 from .layers import PASSES
 
 
@@ -44,6 +45,13 @@ def parser():
                      help=f"of {', '.join(curves.MEASUREMENTS)}; the others stay as they are")
     one.add_argument("--threads", type=numbers, help=argparse.SUPPRESS)
 
+    one = commands.add_parser("models", help="every model of `pycnn train`, trained by its recipes; takes hours")
+    one.add_argument("--only", type=words, default=[], help="names of models, separated by commas")
+    one.add_argument("--samples", type=int, metavar="N", help="train on the first N samples only")
+    one.add_argument("--epochs", type=int, metavar="N", help="instead of the recipes'")
+    one.add_argument("--out", metavar="FOLDER", help="where to keep networks and pictures")
+    one.add_argument("--json", metavar="FILE", help="where to write all figures")
+
     one = commands.add_parser("report", help="the tables of runs, in markdown")
     one.add_argument("files", nargs="+", metavar="JSON")
     one.add_argument("--into", metavar="PAGE", help="a page in whose places they go")
@@ -75,8 +83,8 @@ def run(arguments):
 
 def main():
     arguments = parser().parse_args()
-    if arguments.what == "report":
-        report.main(arguments)
+    if arguments.what in ("models", "report"):
+        {"models": models, "report": report}[arguments.what].main(arguments)
     elif arguments.what != "curves":
         run(arguments)
     elif machine.CORES_VARIABLE in os.environ:

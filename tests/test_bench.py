@@ -1,5 +1,6 @@
 """The benchmark measures what it says: its layers, its ceilings, its verdicts, and the same work for every library."""
 
+import argparse
 import ctypes
 import importlib
 import itertools
@@ -18,6 +19,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))    # behind an inst
 
 bench = pytest.importorskip("bench", reason="the benchmarks are not part of the installed package")
 
+from bench import models as bench_models
 from bench import ceilings, graphs, kernels, machine, networks, peers, plots, report, targets, timing
 from bench.layers import CONV_LAYERS, LEAST_FLOPS, MOST_FLOPS, PASSES, ConvLayer, random_layers
 
@@ -202,3 +204,17 @@ def test_labels_are_moved_apart_and_keep_their_order():
     ordered = [places[name] for name in wanted]
     assert all(later - earlier >= 10 - 1e-9 for earlier, later in itertools.pairwise(ordered))
     assert places["d"] == 30 and places["e"] == 95
+
+
+def test_models_are_trained_for_a_moment_and_judged(capsys, tmp_path):
+    options = argparse.Namespace(only=["lenet5"], samples=64, epochs=1, out=str(tmp_path / "kept"), json=str(tmp_path / "f.json"))
+    bench_models.main(options)
+    rows = {row["data"]: row for row in json.loads((tmp_path / "f.json").read_text())["rows"]}
+    assert set(rows) == set(models.MODELS["lenet5"].recipes)
+    assert rows["digits"]["parameters"] == 61706 and 0 <= rows["digits"]["test_accuracy"] <= 1
+    assert (tmp_path / "kept" / "digits" / "lenet5.png").is_file()
+    assert "lenet5 | digits | 61,706 | 1 |" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no models lenet6"):
+        bench_models.main(argparse.Namespace(only=["lenet6"], json=None))
+    reached = bench_models.text_of({**rows["digits"], "goal": "accuracy at least 0.9", "reached": False})
+    assert reached.endswith("| accuracy at least 0.9: no |")
