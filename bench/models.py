@@ -1,4 +1,4 @@
-"""Every model of `pycnn train` on each of its data sets, trained by its recipe: what it reaches, and how long that takes.
+"""Every model of `pycnn train` on each of its data sets, trained by its recipe: what it reaches, and in what time.
 
 A training is a process of its own, so that one that lacks its data leaves the others alone.
 """
@@ -37,7 +37,8 @@ def trained(name, data, arguments):
     """The row of one training."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = os.path.join(arguments.out, data) if arguments.out else scratch
-        command = [sys.executable, "-m", "pycnn", "train", name, "--data", data, "--out", folder, "--json", "--verbose", "0"]
+        command = [sys.executable, "-m", "pycnn", "train", name, "--data", data, "--out", folder, "--json"]
+        command += ["--verbose", "0"]
         for option in ("samples", "epochs"):
             value = getattr(arguments, option)
             command += [f"--{option}", str(value)] if value else []
@@ -59,11 +60,11 @@ def text_of(row):
     scores = ", ".join(f"{key.removeprefix('test_').replace('_', ' ')} {value:.4f}"
                        for key, value in row.items() if key.startswith("test_"))
     verdict = "" if "goal" not in row else f"{row['goal']}: {'yes' if row['reached'] else 'no'}"
-    return (f"| {row['model']} | {row['data']} | {row['parameters']:,} | {row['epochs']} | {row['seconds']:,.0f} | {scores} "
-            f"| {verdict} |")
+    return (f"| {row['model']} | {row['data']} | {row['parameters']:,} | {row['epochs']} | {row['seconds']:,.0f} "
+            f"| {scores} | {verdict} |")
 
 
-HEAD = "| model | data | parameters | epochs | seconds | on test data | wanted |\n| --- | --- | --- | --- | --- | --- | --- |"
+HEAD = "| model | data | parameters | epochs | seconds | on test data | wanted |\n" + "| --- " * 7 + "|"
 
 
 def main(arguments):

@@ -207,12 +207,12 @@ def test_labels_are_moved_apart_and_keep_their_order():
 
 
 def test_models_are_trained_for_a_moment_and_judged(capsys, tmp_path):
-    options = argparse.Namespace(only=["lenet5"], samples=64, epochs=1, out=str(tmp_path / "kept"), json=str(tmp_path / "f.json"))
-    bench_models.main(options)
-    rows = {row["data"]: row for row in json.loads((tmp_path / "f.json").read_text())["rows"]}
+    kept, file = tmp_path / "kept", tmp_path / "figures.json"
+    bench_models.main(argparse.Namespace(only=["lenet5"], samples=64, epochs=1, out=str(kept), json=str(file)))
+    rows = {row["data"]: row for row in json.loads(file.read_text())["rows"]}
     assert set(rows) == set(models.MODELS["lenet5"].recipes)
     assert rows["digits"]["parameters"] == 61706 and 0 <= rows["digits"]["test_accuracy"] <= 1
-    assert (tmp_path / "kept" / "digits" / "lenet5.png").is_file()
+    assert (kept / "digits" / "lenet5.png").is_file()
     assert "lenet5 | digits | 61,706 | 1 |" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="no models lenet6"):
         bench_models.main(argparse.Namespace(only=["lenet6"], json=None))
