@@ -41,13 +41,30 @@ typedef enum { PYCNN_PLAIN, PYCNN_SAMPLES, PYCNN_CHANNELS } pycnn_layout;
 
 typedef enum {
     PYCNN_IDENTITY, PYCNN_RELU, PYCNN_LEAKY_RELU, PYCNN_ELU, PYCNN_SIGMOID, PYCNN_TANH, PYCNN_SCALED_TANH,
-    PYCNN_SOFTPLUS
+    PYCNN_SOFTPLUS, PYCNN_SELU
 } pycnn_activation_kind;
 
 typedef struct {
     pycnn_activation_kind kind;
     double alpha;           /* slope of LEAKY_RELU, scale of ELU */
 } pycnn_activation;
+
+/* Functions of x whose slope needs x: x Phi(x) with the normal distribution Phi, the same with a tanh for it,
+   x / (1 + e^-x), a x + b within 0 and 1, x times that of x/6 + 1/2, x tanh(log(1 + e^x)), x / (1 + |x|), x within a and b. */
+typedef enum {
+    PYCNN_GELU, PYCNN_GELU_TANH, PYCNN_SILU, PYCNN_HARD_SIGMOID, PYCNN_HARD_SWISH, PYCNN_MISH, PYCNN_SOFTSIGN, PYCNN_CLIP
+} pycnn_pointwise_kind;
+
+typedef struct {
+    pycnn_pointwise_kind kind;
+    double a, b;            /* of HARD_SIGMOID and CLIP */
+} pycnn_pointwise;
+
+/* The response of a window of `size` channels around each: (size - 1) / 2 of them before it, rounded down. */
+typedef struct {
+    int64_t size;
+    double alpha, beta, k;
+} pycnn_response;
 
 /* A window that slides over a volume. Axes are depth, height, width; a lower rank has leading ones. */
 typedef struct {
@@ -319,6 +336,45 @@ typedef struct {
     /* Adds to dw, but for the row `padding`; negative, there is none. */
     int (*embedding_backward)(pycnn_step *, pycnn_layout, int64_t n, int64_t s, int64_t vocabulary, int64_t dimension,
                               int64_t padding, const void *dy, const void *ids, void *dw);
+
+    /* ---- group_norm.h: groups of the maps of n samples, in any layout, PLAIN with one position ------------- */
+    int64_t (*group_norm_statistics_size)(pycnn_layout, int64_t n, int64_t c, int64_t groups, int64_t positions);
+    /* y = f(gamma_c (x - mean) / sqrt(variance + epsilon) + beta_c), with mean and variance of each sample's group, which are
+       left in statistics. */
+    int (*group_norm_forward)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t groups, int64_t positions,
+                              double epsilon, pycnn_activation, const void *x, const void *gamma, const void *beta,
+                              void *statistics, void *y);
+    /* dx may be dy. */
+    int (*group_norm_backward_data)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t groups, int64_t positions,
+                                    const void *dy, const void *x, const void *statistics, const void *gamma, void *dx);
+    /* Elements of the partial sums that group_norm_backward_weights leaves for group_norm_reduce_weights. */
+    int64_t (*group_norm_partial_size)(pycnn_layout, int64_t n, int64_t c, int64_t groups, int64_t positions);
+    int (*group_norm_backward_weights)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t groups, int64_t positions,
+                                       const void *dy, const void *x, const void *statistics, void *partial);
+    int (*group_norm_reduce_weights)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t groups, int64_t positions,
+                                     int accumulate, const void *partial, void *dgamma, void *dbeta);
+
+    /* ---- local_response.h: x and y are (outer, channels, inner) -------------------------------------------- */
+    /* y_c = x_c (k + alpha / size sum of x^2 over the window of c)^-beta */
+    int (*local_response_forward)(pycnn_step *, const pycnn_response *, int64_t outer, int64_t channels, int64_t inner,
+                                  const void *x, void *y);
+    int (*local_response_backward)(pycnn_step *, const pycnn_response *, int64_t outer, int64_t channels, int64_t inner,
+                                   const void *dy, const void *x, void *dx);
+
+    /* ---- prelu.h: y = x or slope_c x, of n samples and c channels, in any layout, PLAIN with one position ---- */
+    int (*prelu_forward)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions, const void *x,
+                         const void *slope, void *y);
+    /* dx, which may be dy, and partial sums for prelu_reduce_weights, of prelu_partial_size reals; either may be NULL. */
+    int64_t (*prelu_partial_size)(pycnn_layout, int64_t n, int64_t c, int64_t positions);
+    int (*prelu_backward)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions, const void *dy,
+                          const void *x, const void *slope, void *dx, void *partial);
+    int (*prelu_reduce_weights)(pycnn_step *, pycnn_layout, int64_t n, int64_t c, int64_t positions, int accumulate,
+                                const void *partial, void *dslope);
+
+    /* ---- pointwise.h: n reals each, any layout ------------------------------------------------------------- */
+    int (*pointwise_forward)(pycnn_step *, pycnn_pointwise, int64_t n, const void *x, void *y);
+    /* dx = f'(x) dy; dx may be dy. */
+    int (*pointwise_backward)(pycnn_step *, pycnn_pointwise, int64_t n, const void *dy, const void *x, void *dx);
 
     /* ---- rbf.h: y[k] = |x - w[k]|^2; x (N, C), y (N, K) and w (K, C) are PLAIN --------------------------- */
     int (*rbf_forward)(pycnn_step *, int64_t n, int64_t c, int64_t k, const void *x, const void *w, void *y);

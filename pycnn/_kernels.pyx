@@ -27,6 +27,14 @@ cdef extern from "pycnn.h" nogil:
     ctypedef struct pycnn_activation:
         pycnn_activation_kind kind
         double alpha
+    ctypedef enum pycnn_pointwise_kind:
+        pass
+    ctypedef struct pycnn_pointwise:
+        pycnn_pointwise_kind kind
+        double a, b
+    ctypedef struct pycnn_response:
+        int64_t size
+        double alpha, beta, k
     ctypedef struct pycnn_window:
         int64_t *input "in"
         int64_t *out
@@ -158,6 +166,24 @@ cdef extern from "pycnn.h" nogil:
         int batch_norm_fold(pycnn_step *, int64_t, int64_t, void *, void *, void *, void *, void *, void *, void *)
         int embedding_forward(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int64_t, void *, void *, void *)
         int embedding_backward(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int64_t, int64_t, void *, void *, void *)
+        int64_t group_norm_statistics_size(pycnn_layout, int64_t, int64_t, int64_t, int64_t)
+        int group_norm_forward(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int64_t, double, pycnn_activation,
+                               void *, void *, void *, void *, void *)
+        int group_norm_backward_data(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int64_t, void *, void *, void *,
+                                     void *, void *)
+        int64_t group_norm_partial_size(pycnn_layout, int64_t, int64_t, int64_t, int64_t)
+        int group_norm_backward_weights(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int64_t, void *, void *,
+                                        void *, void *)
+        int group_norm_reduce_weights(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int64_t, int, void *, void *,
+                                      void *)
+        int local_response_forward(pycnn_step *, pycnn_response *, int64_t, int64_t, int64_t, void *, void *)
+        int local_response_backward(pycnn_step *, pycnn_response *, int64_t, int64_t, int64_t, void *, void *, void *)
+        int prelu_forward(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, void *, void *, void *)
+        int64_t prelu_partial_size(pycnn_layout, int64_t, int64_t, int64_t)
+        int prelu_backward(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, void *, void *, void *, void *, void *)
+        int prelu_reduce_weights(pycnn_step *, pycnn_layout, int64_t, int64_t, int64_t, int, void *, void *)
+        int pointwise_forward(pycnn_step *, pycnn_pointwise, int64_t, void *, void *)
+        int pointwise_backward(pycnn_step *, pycnn_pointwise, int64_t, void *, void *, void *)
         int rbf_forward(pycnn_step *, int64_t, int64_t, int64_t, void *, void *, void *)
         int rbf_backward_data(pycnn_step *, int64_t, int64_t, int64_t, int, void *, void *, void *, void *, void *)
         int rbf_backward_weights(pycnn_step *, int64_t, int64_t, int64_t, int, int, void *, void *, void *, void *)
@@ -209,7 +235,10 @@ ZERO, BORDER, REFLECTED = PYCNN_OUTSIDE_ZERO, PYCNN_OUTSIDE_BORDER, PYCNN_OUTSID
 PLAIN_STORES, STREAMED, IN_PLACE = PYCNN_PLAIN_STORES, PYCNN_STREAMED, PYCNN_IN_PLACE
 
 # In the order of pycnn_activation_kind.
-ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "sigmoid", "tanh", "scaled_tanh", "softplus")
+ACTIVATIONS = ("identity", "relu", "leaky_relu", "elu", "sigmoid", "tanh", "scaled_tanh", "softplus", "selu")
+
+# In the order of pycnn_pointwise_kind.
+POINTWISE = ("gelu", "gelu_tanh", "silu", "hard_sigmoid", "hard_swish", "mish", "softsign", "clip")
 
 
 def best_isa():
@@ -288,6 +317,21 @@ cdef pycnn_sampling to_sampling(sampling):
     return s
 
 
+cdef pycnn_pointwise to_pointwise(function):
+    """From (number, a, b)."""
+    cdef pycnn_pointwise c
+    c.kind = <pycnn_pointwise_kind><int>function[0]
+    c.a, c.b = function[1:]
+    return c
+
+
+cdef pycnn_response to_response(response):
+    """From (size, alpha, beta, k)."""
+    cdef pycnn_response c
+    c.size, c.alpha, c.beta, c.k = response
+    return c
+
+
 cdef class Kernels:
     """The kernels of one instruction set and one real type.
 
@@ -328,6 +372,15 @@ cdef class Kernels:
 
     def batch_norm_partial_size(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions):
         return self.table.batch_norm_partial_size(layout, n, c, positions)
+
+    def group_norm_statistics_size(self, pycnn_layout layout, int64_t n, int64_t c, int64_t groups, int64_t positions):
+        return self.table.group_norm_statistics_size(layout, n, c, groups, positions)
+
+    def group_norm_partial_size(self, pycnn_layout layout, int64_t n, int64_t c, int64_t groups, int64_t positions):
+        return self.table.group_norm_partial_size(layout, n, c, groups, positions)
+
+    def prelu_partial_size(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions):
+        return self.table.prelu_partial_size(layout, n, c, positions)
 
 
 cdef check_size(int64_t size):
@@ -774,6 +827,60 @@ cdef class Program:
                            int64_t padding, uintptr_t dy, uintptr_t ids, uintptr_t dw):
         self.append(self.table.embedding_backward(self.new_step(), layout, n, s, vocabulary, dimension, padding,
                                                   <void *>dy, <void *>ids, <void *>dw))
+
+    def group_norm_forward(self, pycnn_layout layout, int64_t n, int64_t c, int64_t groups, int64_t positions,
+                           double epsilon, activation, uintptr_t x, uintptr_t gamma, uintptr_t beta, uintptr_t statistics,
+                           uintptr_t y):
+        self.append(self.table.group_norm_forward(self.new_step(), layout, n, c, groups, positions, epsilon,
+                                                  to_activation(activation), <void *>x, <void *>gamma, <void *>beta,
+                                                  <void *>statistics, <void *>y))
+
+    def group_norm_backward_data(self, pycnn_layout layout, int64_t n, int64_t c, int64_t groups, int64_t positions,
+                                 uintptr_t dy, uintptr_t x, uintptr_t statistics, uintptr_t gamma, uintptr_t dx):
+        self.append(self.table.group_norm_backward_data(self.new_step(), layout, n, c, groups, positions, <void *>dy,
+                                                        <void *>x, <void *>statistics, <void *>gamma, <void *>dx))
+
+    def group_norm_backward_weights(self, pycnn_layout layout, int64_t n, int64_t c, int64_t groups, int64_t positions,
+                                    uintptr_t dy, uintptr_t x, uintptr_t statistics, uintptr_t partial):
+        self.append(self.table.group_norm_backward_weights(self.new_step(), layout, n, c, groups, positions, <void *>dy,
+                                                           <void *>x, <void *>statistics, <void *>partial))
+
+    def group_norm_reduce_weights(self, pycnn_layout layout, int64_t n, int64_t c, int64_t groups, int64_t positions,
+                                  bint accumulate, uintptr_t partial, uintptr_t dgamma, uintptr_t dbeta):
+        self.append(self.table.group_norm_reduce_weights(self.new_step(), layout, n, c, groups, positions, accumulate,
+                                                         <void *>partial, <void *>dgamma, <void *>dbeta))
+
+    def local_response_forward(self, response, int64_t outer, int64_t channels, int64_t inner, uintptr_t x, uintptr_t y):
+        cdef pycnn_response r = to_response(response)
+        self.append(self.table.local_response_forward(self.new_step(), &r, outer, channels, inner, <void *>x, <void *>y))
+
+    def local_response_backward(self, response, int64_t outer, int64_t channels, int64_t inner, uintptr_t dy, uintptr_t x,
+                                uintptr_t dx):
+        cdef pycnn_response r = to_response(response)
+        self.append(self.table.local_response_backward(self.new_step(), &r, outer, channels, inner, <void *>dy, <void *>x,
+                                                       <void *>dx))
+
+    def prelu_forward(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, uintptr_t x, uintptr_t slope,
+                      uintptr_t y):
+        self.append(self.table.prelu_forward(self.new_step(), layout, n, c, positions, <void *>x, <void *>slope,
+                                             <void *>y))
+
+    def prelu_backward(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, uintptr_t dy, uintptr_t x,
+                       uintptr_t slope, uintptr_t dx, uintptr_t partial):
+        self.append(self.table.prelu_backward(self.new_step(), layout, n, c, positions, <void *>dy, <void *>x,
+                                              <void *>slope, <void *>dx, <void *>partial))
+
+    def prelu_reduce_weights(self, pycnn_layout layout, int64_t n, int64_t c, int64_t positions, bint accumulate,
+                             uintptr_t partial, uintptr_t dslope):
+        self.append(self.table.prelu_reduce_weights(self.new_step(), layout, n, c, positions, accumulate,
+                                                    <void *>partial, <void *>dslope))
+
+    def pointwise_forward(self, function, int64_t n, uintptr_t x, uintptr_t y):
+        self.append(self.table.pointwise_forward(self.new_step(), to_pointwise(function), n, <void *>x, <void *>y))
+
+    def pointwise_backward(self, function, int64_t n, uintptr_t dy, uintptr_t x, uintptr_t dx):
+        self.append(self.table.pointwise_backward(self.new_step(), to_pointwise(function), n, <void *>dy, <void *>x,
+                                                  <void *>dx))
 
     def rbf_forward(self, int64_t n, int64_t c, int64_t k, uintptr_t x, uintptr_t w, uintptr_t y):
         self.append(self.table.rbf_forward(self.new_step(), n, c, k, <void *>x, <void *>w, <void *>y))

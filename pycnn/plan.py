@@ -52,6 +52,8 @@ LAYOUT_ARGUMENTS = {    # of kernels that take layouts: which arguments they are
     "bias_forward": (0,), "bias_backward_weights": (0,),
     "batch_norm_sums": (0,), "batch_norm_forward": (0,), "batch_norm_backward_sums": (0,), "batch_norm_backward_data": (0,),
     "embedding_forward": (0,), "embedding_backward": (0,),
+    "group_norm_forward": (0,), "group_norm_backward_data": (0,), "group_norm_backward_weights": (0,),
+    "prelu_forward": (0,), "prelu_backward": (0,),
 }
 PASSES = (K.FORWARD, K.BACKWARD_DATA, K.BACKWARD_WEIGHTS)
 HYPER_SIZE = 16     # doubles of the control block that an optimizer reads; behind them the limit and norm of the gradient

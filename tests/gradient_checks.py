@@ -118,6 +118,12 @@ def reference_grid_sample(layer, x, grid):
     return reference.grid_sample_forward(x, grid, layer.mode, layer.padding_mode, layer.align_corners)
 
 
+def reference_pointwise(layer, x):
+    names = {"hard_sigmoid": ("alpha", "beta"), "clip": ("min", "max")}.get(layer.kind, ())
+    given = {name: getattr(layer, name) for name in names if getattr(layer, name) is not None}
+    return reference.pointwise_forward(x, layer.kind, **given)
+
+
 def reference_activation(layer, x):
     return reference.activation_forward(x, layer.kind, getattr(layer, "alpha", None))
 
@@ -142,6 +148,7 @@ REFERENCE = {
     "AvgPool": reference_avg_pool,
     "BatchNorm": reference_batch_norm,
     "Bias": lambda layer, x: reference.bias_forward(x, layer.bias),
+    "Clip": reference_pointwise,
     "Concat": lambda layer, *xs: reference.concat(xs),
     "Conv": reference_conv,
     "ConvTranspose": reference_conv_transpose,
@@ -151,28 +158,41 @@ REFERENCE = {
     "ELU": reference_activation,
     "Embedding": lambda layer, ids: reference.embedding_forward(ids.astype(int), layer.weight),
     "Flatten": lambda layer, x: x.reshape(len(x), math.prod(x.shape[1:])),
+    "GELU": reference_pointwise,
     "GaussianNoise": lambda layer, x: x,    # in predictions
     "GlobalAvgPool": lambda layer, x: reference.global_avg_pool_forward(x).reshape(x.shape[:2]),
     "GlobalMaxPool": lambda layer, x: reference.global_max_pool_forward(x)[0].reshape(x.shape[:2]),
     "GridSample": reference_grid_sample,
+    "GroupNorm": lambda layer, x: reference.group_norm_forward(x, layer.weight, layer.bias, layer.groups, layer.epsilon),
+    "HardSigmoid": reference_pointwise,
+    "HardSwish": reference_pointwise,
+    "InstanceNorm": lambda layer, x: reference.instance_norm_forward(x, layer.weight, layer.bias, layer.epsilon),
     "Lambda": lambda layer, *xs: layer.function(*xs),
     "LPPool": reference_lp_pool,
+    "LayerNorm": lambda layer, x: reference.layer_norm_forward(x, layer.weight, layer.bias, layer.epsilon),
     "LeakyReLU": reference_activation,
     "LocallyConnected": reference_local,
+    "LocalResponseNorm": lambda layer, x: reference.local_response_norm_forward(x, layer.size, layer.alpha, layer.beta,
+                                                                               layer.k),
     "LogSoftmax": lambda layer, x: reference.log_softmax(x),
     "MaxPool": reference_max_pool,
     "MaxUnpool": reference_max_unpool,
+    "Mish": reference_pointwise,
     "Multiply": lambda layer, a, b: reference.multiply(a, b),
+    "PReLU": lambda layer, x: reference.prelu_forward(x, layer.weight),
     "Pad": lambda layer, x: reference.pad_forward(x, layer.padding, layer.mode, layer.value),
     "Permute": lambda layer, x: reference.permute_forward(x, layer.axes),
     "RBF": lambda layer, x: reference.rbf_forward(x, layer.weight),
     "ReLU": reference_activation,
     "Reshape": lambda layer, x: x.reshape(len(x), *layer.output_shape(x.shape[1:])),
+    "SELU": reference_activation,
     "ScaledTanh": reference_activation,
+    "SiLU": reference_pointwise,
     "Sigmoid": reference_activation,
     "SoftMaxPool": reference_softmax_pool,
     "Softmax": lambda layer, x: reference.softmax(x),
     "Softplus": reference_activation,
+    "Softsign": reference_pointwise,
     "Subsample": reference_subsample,
     "SumPool": reference_sum_pool,
     "Tanh": reference_activation,

@@ -136,8 +136,8 @@ def test_radial_basis_functions_of_any_size_and_their_gradients(channels, units,
 ONE_INPUT = {
     "BatchNorm": lambda: L.BatchNorm(epsilon=0.1, weight_init=lambda shape, *_: np.linspace(-1, 2, *shape)),
     "ELU": lambda: L.ELU(0.7), "Flatten": L.Flatten, "GlobalAvgPool": L.GlobalAvgPool, "GlobalMaxPool": L.GlobalMaxPool,
-    "LeakyReLU": lambda: L.LeakyReLU(0.2), "LogSoftmax": L.LogSoftmax, "ReLU": L.ReLU, "ScaledTanh": L.ScaledTanh,
-    "Sigmoid": L.Sigmoid, "Softmax": L.Softmax, "Softplus": L.Softplus, "Tanh": L.Tanh,
+    "LeakyReLU": lambda: L.LeakyReLU(0.2), "LogSoftmax": L.LogSoftmax, "ReLU": L.ReLU, "SELU": L.SELU,
+    "ScaledTanh": L.ScaledTanh, "Sigmoid": L.Sigmoid, "Softmax": L.Softmax, "Softplus": L.Softplus, "Tanh": L.Tanh,
 }
 SEVERAL_INPUTS = {"Add": L.Add, "Concat": L.Concat, "Multiply": L.Multiply}
 
@@ -176,6 +176,8 @@ ELSEWHERE = {       # what has tests of its own
     "Embedding",
     "Lambda",
     "LocallyConnected",
+    "GroupNorm", "InstanceNorm", "LayerNorm", "LocalResponseNorm",
+    "Clip", "GELU", "HardSigmoid", "HardSwish", "Mish", "PReLU", "SiLU", "Softsign",
 }
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pycnn import reference as R
 
 EXAMPLES = settings(max_examples=150, deadline=None)
-ACTIVATIONS = ["identity", "relu", "leaky_relu", "elu", "sigmoid", "tanh", "scaled_tanh", "softplus"]
+ACTIVATIONS = ["identity", "relu", "leaky_relu", "elu", "sigmoid", "tanh", "scaled_tanh", "softplus", "selu"]
 
 
 def normal(*shape, seed=0, dtype=np.float64):

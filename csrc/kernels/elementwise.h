@@ -9,12 +9,15 @@
  *     tanh            tanh x                  1 - y^2
  *     scaled tanh     A tanh(2 x / 3)         2/3 (A - y^2 / A),  A = 1.7159 (LeCun et al. 1998)
  *     softplus        log(1 + e^x)            1 - e^-y
+ *     selu            S x or S A (e^x - 1)    S or y + S A (Klambauer et al. 2017, arXiv:1706.02515, eq. 2)
  *
  * A task is a run of ELEMENTS_PER_TASK reals. Bound by memory, but for tanh and what needs logarithms: what is large is
  * streamed, unless it overwrites its source. */
 
 #define TANH_AMPLITUDE ((real)1.7159)
 #define TANH_SLOPE ((real)(2.0 / 3.0))
+#define SELU_SLOPE ((real)1.0507009873554804934193349852946)
+#define SELU_LOWEST ((real)(1.0507009873554804934193349852946 * 1.6732632423543772848170429916717))
 
 INLINE vec vsoftplus(vec x) { return vmax(vset1(0), x) + vlog1p(vexp(-vabs(x))); }
 
@@ -29,6 +32,7 @@ INLINE vec activation_of(const pycnn_activation_kind kind, vec alpha, vec x)
     case PYCNN_TANH: return vtanh(x);
     case PYCNN_SCALED_TANH: return vset1(TANH_AMPLITUDE) * vtanh(vset1(TANH_SLOPE) * x);
     case PYCNN_SOFTPLUS: return vsoftplus(x);
+    case PYCNN_SELU: return vselect(vgt(x, zero), vset1(SELU_SLOPE) * x, vset1(SELU_LOWEST) * vexpm1(x));
     default: return x;
     }
 }
@@ -44,6 +48,7 @@ INLINE vec gradient_of(const pycnn_activation_kind kind, vec alpha, vec y, vec d
     case PYCNN_TANH: return (one - y * y) * dy;
     case PYCNN_SCALED_TANH: return vset1(TANH_SLOPE) * (vset1(TANH_AMPLITUDE) - y * y / vset1(TANH_AMPLITUDE)) * dy;
     case PYCNN_SOFTPLUS: return -vexpm1(-y) * dy;
+    case PYCNN_SELU: return vselect(vgt(y, zero), vset1(SELU_SLOPE) * dy, (y + vset1(SELU_LOWEST)) * dy);
     default: return dy;
     }
 }
@@ -67,7 +72,7 @@ INLINE void map_gradient(const pycnn_activation_kind kind, double alpha, const i
 /* The kinds that do something, each with a loop of its own. */
 #define EACH_ACTIVATION(CASE)                                                                                          \
     CASE(PYCNN_RELU) CASE(PYCNN_LEAKY_RELU) CASE(PYCNN_ELU) CASE(PYCNN_SIGMOID) CASE(PYCNN_TANH)                       \
-    CASE(PYCNN_SCALED_TANH) CASE(PYCNN_SOFTPLUS)
+    CASE(PYCNN_SCALED_TANH) CASE(PYCNN_SOFTPLUS) CASE(PYCNN_SELU)
 
 /* y = f(x); y may be x. */
 static void activate_from(pycnn_activation f, const real *x, real *y, int64_t n)

@@ -32,6 +32,10 @@
 #include "random.h"
 #include "batch_norm.h"
 #include "embedding.h"
+#include "group_norm.h"
+#include "local_response.h"
+#include "prelu.h"
+#include "pointwise.h"
 #include "rbf.h"
 #include "affine_grid.h"
 #include "grid_sample.h"
@@ -102,6 +106,20 @@ const pycnn_kernels PYCNN_VARIANT = {
     .batch_norm_fold = batch_norm_fold,
     .embedding_forward = embedding_forward,
     .embedding_backward = embedding_backward,
+    .group_norm_statistics_size = group_norm_statistics_size,
+    .group_norm_forward = group_norm_forward,
+    .group_norm_backward_data = group_norm_backward_data,
+    .group_norm_partial_size = group_norm_partial_size,
+    .group_norm_backward_weights = group_norm_backward_weights,
+    .group_norm_reduce_weights = group_norm_reduce_weights,
+    .local_response_forward = local_response_forward,
+    .local_response_backward = local_response_backward,
+    .prelu_forward = prelu_forward,
+    .prelu_partial_size = prelu_partial_size,
+    .prelu_backward = prelu_backward,
+    .prelu_reduce_weights = prelu_reduce_weights,
+    .pointwise_forward = pointwise_forward,
+    .pointwise_backward = pointwise_backward,
     .rbf_forward = rbf_forward,
     .rbf_backward_data = rbf_backward_data,
     .rbf_backward_weights = rbf_backward_weights,

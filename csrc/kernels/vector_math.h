@@ -22,7 +22,8 @@ typedef uint64_t lane_uint;
 #define EXP_LOWEST (-746.0)     /* e^x is 0 below, */
 #define EXP_HIGHEST 710.0       /* infinite above; */
 #define SIGMOID_LOWEST (-709.0) /* 1 / (1 + e^-x) is 0 or denormal below; */
-#define TANH_HIGHEST 20.0       /* tanh x is 1 above, and 1 +- e^-2x as well */
+#define TANH_HIGHEST 20.0       /* tanh x is 1 above, and 1 +- e^-2x as well; */
+#define NORMAL_HIGHEST 39.0     /* the normal distribution is 1 above, and 0 or denormal below its negative */
 static const real exp_tail[] = {
     0x1.5555555555559p-3, 0x1.5555555555548p-5, 0x1.111111110f7d2p-7, 0x1.6c16c16c1cd36p-10, 0x1.a01a01af817ddp-13,
     0x1.a01a0182f62e5p-16, 0x1.71ddf9324c1edp-19, 0x1.27e52b345db48p-22, 0x1.af5d608a09476p-26, 0x1.1ef542578bcc9p-29,
@@ -30,6 +31,13 @@ static const real exp_tail[] = {
 static const real log_tail[] = {
     0x1.5555555555593p-1, 0x1.999999997fb1ap-2, 0x1.2492494218b27p-2, 0x1.c71c51e73845ap-3, 0x1.7466464f51f1ap-3,
     0x1.39a0f1d668849p-3, 0x1.2f0dabf2b6d9cp-3,
+};
+static const real normal_tail[] = {
+    0x1.d8979b0f2b39dp-2, -0x1.76ff86859eb14p-4, 0x1.fc66cc64a145bp-6, 0x1.47c1d0305488fp-7, -0x1.b08e0007b6a3bp-6,
+    0x1.92037bab4757ap-6, -0x1.f11aab02b2bbap-7, 0x1.ab6d038d45473p-8, -0x1.b75f4fa1ef08fp-10, 0x1.0571a2341cd75p-17,
+    0x1.7e61e85ba9c1ap-13, -0x1.c1b1c6b5be1dep-15, -0x1.4c0fd9cf42480p-17, 0x1.3003953b2830dp-17, -0x1.2c3638e42e5aap-24,
+    -0x1.5f33ba28439c1p-20, 0x1.1078e62c322b9p-23, 0x1.a76820332c336p-23, -0x1.ace4216aea953p-26, -0x1.0d0b365177dc7p-25,
+    0x1.6e285754293d7p-29, 0x1.27e6b14b8a694p-28, 0x1.1ea95ad704182p-36, -0x1.3094bd31dc530p-32,
 };
 #else
 typedef uint32_t lane_uint;
@@ -44,10 +52,15 @@ typedef uint32_t lane_uint;
 #define EXP_HIGHEST 89.0f
 #define SIGMOID_LOWEST (-88.0f)
 #define TANH_HIGHEST 10.0f
+#define NORMAL_HIGHEST 14.5f
 static const real exp_tail[] = {
     0x1.555554p-3f, 0x1.5554f2p-5f, 0x1.1111cap-7f, 0x1.6d40bcp-10f, 0x1.9fbdf6p-13f,
 };
 static const real log_tail[] = {0x1.55557ap-1f, 0x1.995e9ap-2f, 0x1.31e68ap-2f};
+static const real normal_tail[] = {
+    0x1.d8979cp-2f, -0x1.76ff88p-4f, 0x1.fc66fcp-6f, 0x1.47c2fcp-7f, -0x1.b0922cp-6f, 0x1.91fcaep-6f,
+    -0x1.f0d918p-7f, 0x1.ac1b6ap-8f, -0x1.be022cp-10f, -0x1.e0cbaap-16f, 0x1.b672aap-13f,
+};
 #endif
 
 #define LOG2_E ((real)0x1.71547652b82fep0)
@@ -164,12 +177,24 @@ INLINE vec scale_by_power_of_two(vec a, vec n)
 /* e^x = 2^n (1 + q). */
 typedef struct { vec n, q; } exp_parts;
 
+/* e^r - 1 of an r that is at most half of ln 2. */
+INLINE vec near_expm1(vec r)
+{
+    vec tail = vfma(VPOLYNOMIAL(exp_tail, r), r, vset1((real)0.5));
+    return vfma(r * r, tail, r);
+}
+
+/* e^(x + low), low being small. */
+INLINE exp_parts split_exp_of_sum(vec x, vec low)
+{
+    vec n = nearest_integer((x + low) * vset1(LOG2_E));
+    return (exp_parts){n, near_expm1(vfma(n, vset1(-LN2_LOW), vfma(n, vset1(-LN2_HIGH), x)) + low)};
+}
+
 INLINE exp_parts split_exp(vec x)
 {
     vec n = nearest_integer(x * vset1(LOG2_E));
-    vec r = vfma(n, vset1(-LN2_LOW), vfma(n, vset1(-LN2_HIGH), x));
-    vec tail = vfma(VPOLYNOMIAL(exp_tail, r), r, vset1((real)0.5));
-    return (exp_parts){n, vfma(r * r, tail, r)};
+    return (exp_parts){n, near_expm1(vfma(n, vset1(-LN2_LOW), vfma(n, vset1(-LN2_HIGH), x)))};
 }
 
 INLINE vec vexp(vec x)
@@ -257,4 +282,23 @@ INLINE void vsincos_of_turns(vec t, vec *sine, vec *cosine)
     const vmask quarter = veq(vabs(q), one), half = veq(vabs(q), two);
     *sine = vselect(quarter, q * c, vselect(half, -s, s));
     *cosine = vselect(quarter, -q * s, vselect(half, -c, c));
+}
+
+/* ---- the normal distribution ------------------------------------------------------------------------------------- */
+
+/* Phi(x) = (1 + erf(x / sqrt 2)) / 2, and e^(-x^2/2). */
+typedef struct { vec below, bell; } normal_parts;
+
+/* Phi(-a) = e^(-a^2/2) T(q) / (1 + a),  a >= 0,  q = (a - 5) / (a + 5),  T a minimax polynomial for the relative error of
+   the scaled complementary error function: 2^-28.5 in float, 2^-58.6 in double. a^2 is the sum of the exact square of its
+   leading digits and a small rest, so that small values are as exact as large ones. */
+INLINE normal_parts vnormal(vec x)
+{
+    const uvec leading = ~(uvec)ivset1(((lane_int)1 << (MANTISSA_BITS / 2 + 1)) - 1);
+    const vec half = vset1((real)0.5), one = vset1(1), a = vmin(vset1(NORMAL_HIGHEST), vabs(x));
+    const vec high = (vec)((uvec)a & leading);
+    const exp_parts e = split_exp_of_sum(-half * (high * high), -half * ((a - high) * (a + high)));
+    const vec bell = scale_by_power_of_two(e.q + one, e.n);
+    const vec tail = bell * VPOLYNOMIAL(normal_tail, (a - vset1(5)) / (a + vset1(5))) / (one + a);
+    return (normal_parts){vselect(vgt(x, vset1(0)), one - tail, tail), bell};
 }

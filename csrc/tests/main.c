@@ -14,6 +14,7 @@ void test_batch_norm(void);
 void test_bias(void);
 void test_embedding(void);
 void test_grid_sample(void);
+void test_sample_norm(void);
 void test_connected(void);
 void test_random(void);
 void test_resample(void);
@@ -37,6 +38,7 @@ int main(void)
             test_bias();
             test_embedding();
             test_grid_sample();
+            test_sample_norm();
             test_connected();
             test_random();
             test_resample();

@@ -52,6 +52,8 @@ void correlate(const pycnn_connections *c, direction d, double *x, double *w, do
 }
 
 #define AMPLITUDE 1.7159
+#define SELU_SLOPE 1.0507009873554804934
+#define SELU_LOWEST (SELU_SLOPE * 1.6732632423543772848)
 
 double activation_value(pycnn_activation f, double x)
 {
@@ -63,6 +65,7 @@ double activation_value(pycnn_activation f, double x)
     case PYCNN_TANH: return tanh(x);
     case PYCNN_SCALED_TANH: return AMPLITUDE * tanh(2 * x / 3);
     case PYCNN_SOFTPLUS: return log1p(exp(-fabs(x))) + (x > 0 ? x : 0);
+    case PYCNN_SELU: return x > 0 ? SELU_SLOPE * x : SELU_LOWEST * expm1(x);
     default: return x;
     }
 }
@@ -77,11 +80,12 @@ double activation_slope(pycnn_activation f, double y)
     case PYCNN_TANH: return 1 - y * y;
     case PYCNN_SCALED_TANH: return 2.0 / 3 * (AMPLITUDE - y * y / AMPLITUDE);
     case PYCNN_SOFTPLUS: return -expm1(-y);
+    case PYCNN_SELU: return y > 0 ? SELU_SLOPE : y + SELU_LOWEST;
     default: return 1;
     }
 }
 
 pycnn_activation draw_activation(void)
 {
-    return (pycnn_activation){(pycnn_activation_kind)draw_int(PYCNN_IDENTITY, PYCNN_SOFTPLUS), 0.25};
+    return (pycnn_activation){(pycnn_activation_kind)draw_int(PYCNN_IDENTITY, PYCNN_SELU), 0.25};
 }

@@ -63,6 +63,12 @@ from .optimizers import (
     rmsprop_update,
     sgd_update,
 )
+from .pointwise import (
+    pointwise_backward,
+    pointwise_forward,
+    prelu_backward,
+    prelu_forward,
+)
 from .pooling import (
     avg_pool_backward,
     avg_pool_forward,
@@ -92,6 +98,16 @@ from .resampling import (
     permute_forward,
     upsample_backward,
     upsample_forward,
+)
+from .sample_norm import (
+    group_norm_backward,
+    group_norm_forward,
+    instance_norm_backward,
+    instance_norm_forward,
+    layer_norm_backward,
+    layer_norm_forward,
+    local_response_norm_backward,
+    local_response_norm_forward,
 )
 from .sampling import (
     affine_grid_backward,
@@ -141,9 +157,9 @@ __all__ = [
     "dense_backward_weights",
     "dense_forward",
     "distance_loss",
+    "dropout",
     "embedding_backward",
     "embedding_forward",
-    "dropout",
     "gaussian_noise",
     "global_avg_pool_backward",
     "global_avg_pool_forward",
@@ -151,8 +167,16 @@ __all__ = [
     "global_max_pool_forward",
     "grid_sample_backward",
     "grid_sample_forward",
+    "group_norm_backward",
+    "group_norm_forward",
+    "instance_norm_backward",
+    "instance_norm_forward",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "local_conv_backward",
     "local_conv_forward",
+    "local_response_norm_backward",
+    "local_response_norm_forward",
     "log_softmax",
     "log_softmax_backward",
     "lp_pool_backward",
@@ -168,6 +192,10 @@ __all__ = [
     "pad_forward",
     "permute_backward",
     "permute_forward",
+    "pointwise_backward",
+    "pointwise_forward",
+    "prelu_backward",
+    "prelu_forward",
     "rbf_backward",
     "rbf_forward",
     "rmsprop_update",

@@ -44,9 +44,11 @@ def activation_forward(x, kind, alpha=None):
     tanh         tanh(x)                             1 - y^2
     scaled_tanh  1.7159 tanh(2 x / 3)                1.7159 2/3 (1 - (y/1.7159)^2)
     softplus     log(1 + e^x)                        1 - e^-y
+    selu         S x if x > 0 else S A (e^x - 1)     S if y > 0 else y + S A
     ===========  ==================================  ==============================
 
-    The scaled tanh is that of LeCun et al. 1998. alpha is 0.01 for leaky_relu and 1 for elu if it is not given.
+    The scaled tanh is that of LeCun et al. 1998; S = 1.0507009873554805 and A = 1.6732632423543772 are those of Klambauer et
+    al. 2017, arXiv:1706.02515. alpha is 0.01 for leaky_relu and 1 for elu if it is not given.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Layers: declarations of shapes, parameters and the kernels to call."""
 
-from .activations import ELU, LeakyReLU, ReLU, ScaledTanh, Sigmoid, Softplus, Tanh
+from .activations import ELU, SELU, LeakyReLU, ReLU, ScaledTanh, Sigmoid, Softplus, Tanh
 from .base import Layer
 from .bias import Bias
 from .connect import Connect
@@ -10,64 +10,27 @@ from .dense import Dense
 from .embedding import Embedding
 from .function import Lambda
 from .local import LocallyConnected
+from .local_response import LocalResponseNorm
 from .merge import Add, Concat, Multiply
 from .norm import BatchNorm
+from .pointwise import GELU, Clip, HardSigmoid, HardSwish, Mish, SiLU, Softsign
 from .pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, LPPool, MaxPool, MaxUnpool, SumPool
+from .prelu import PReLU
 from .random import Dropout, GaussianNoise
 from .rbf import RBF
 from .resample import AdaptiveAvgPool, Crop, Pad, Upsample
 from .reshape import Flatten, Permute, Reshape
+from .sample_norm import GroupNorm, InstanceNorm, LayerNorm
 from .softmax import LogSoftmax, Softmax
 from .spatial_transformer import AffineGrid, GridSample, SpatialTransformer
 from .subsample import SoftMaxPool, Subsample
 
 __all__ = [
-    "AdaptiveAvgPool",
-    "Add",
-    "AffineGrid",
-    "AvgPool",
-    "BatchNorm",
-    "Bias",
-    "Concat",
-    "Connect",
-    "Conv",
-    "ConvTranspose",
-    "Crop",
-    "Dense",
-    "Dropout",
-    "ELU",
-    "Embedding",
-    "Flatten",
-    "GaussianNoise",
-    "GlobalAvgPool",
-    "GlobalMaxPool",
-    "GridSample",
-    "LPPool",
-    "Lambda",
-    "Layer",
-    "LeakyReLU",
-    "LocallyConnected",
-    "LogSoftmax",
-    "MaxPool",
-    "MaxUnpool",
-    "Multiply",
-    "Pad",
-    "Permute",
-    "RBF",
-    "ReLU",
-    "Reshape",
-    "ScaledTanh",
-    "Sigmoid",
-    "SoftMaxPool",
-    "Softmax",
-    "Softplus",
-    "SpatialTransformer",
-    "Subsample",
-    "SumPool",
-    "Tanh",
-    "Upsample",
-    "Add", "AvgPool", "BatchNorm", "Bias", "Concat", "Connect", "Conv", "ConvTranspose", "Dense", "ELU",
-    "Embedding", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "Layer", "LeakyReLU", "LocallyConnected",
-    "LogSoftmax", "MaxPool", "Multiply", "RBF", "ReLU", "ScaledTanh", "Sigmoid", "SoftMaxPool", "Softmax",
-    "Softplus", "Subsample", "SumPool", "Tanh",
+    "AdaptiveAvgPool", "Add", "AffineGrid", "AvgPool", "BatchNorm", "Bias", "Clip", "Concat", "Connect", "Conv",
+    "ConvTranspose", "Crop", "Dense", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GaussianNoise",
+    "GlobalAvgPool", "GlobalMaxPool", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish", "InstanceNorm", "LPPool",
+    "Lambda", "Layer", "LayerNorm", "LeakyReLU", "LocalResponseNorm", "LocallyConnected", "LogSoftmax", "MaxPool",
+    "MaxUnpool", "Mish", "Multiply", "PReLU", "Pad", "Permute", "RBF", "ReLU", "Reshape", "SELU", "ScaledTanh",
+    "SiLU", "Sigmoid", "SoftMaxPool", "Softmax", "Softplus", "Softsign", "SpatialTransformer", "Subsample", "SumPool",
+    "Tanh", "Upsample",
 ]

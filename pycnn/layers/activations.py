@@ -89,6 +89,13 @@ class Softplus(Activation):
     kind = "softplus"
 
 
+class SELU(Activation):
+    """y = S x where x > 0, else S A (exp(x) - 1), S = 1.0507009873554805 and A = 1.6732632423543772, which keep mean 0 and
+    variance 1 (Klambauer et al. 2017, arXiv:1706.02515)."""
+
+    kind = "selu"
+
+
 def checked_alpha(alpha):
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha <= sys.float_info.max:
         raise ValueError(f"alpha must be a finite number greater than 0, got {alpha!r}")

@@ -341,7 +341,8 @@ def activation_code(activation, alpha=None):
     if activation is None:
         return (0, 0.0)
     if activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {activation!r}; known are {', '.join(ACTIVATIONS)}")
+        raise ValueError(f"unknown activation {activation!r}; known are {', '.join(ACTIVATIONS)}; GELU, SiLU, HardSigmoid, "
+                         f"HardSwish, Mish, Softsign, Clip and PReLU are layers of their own")
     default = {"leaky_relu": 0.01, "elu": 1.0}.get(activation, 0.0)
     return (ACTIVATIONS.index(activation), default if alpha is None else float(alpha))
 

@@ -13,7 +13,7 @@ from .subsample import SoftMaxPool
 
 RULES = ("conv", "sum", "softmax")
 ACTIVATIONS = {kind.kind: kind for kind in (activations.ReLU, activations.LeakyReLU, activations.ELU, activations.Sigmoid,
-                                            activations.Tanh, activations.ScaledTanh, activations.Softplus)}
+                                            activations.Tanh, activations.ScaledTanh, activations.Softplus, activations.SELU)}
 OPTIONS = ("connections", "kernel_size", "stride", "trainable")
 
 

@@ -47,8 +47,21 @@ from .losses import (
     mean_squared_error,
     softmax_cross_entropy,
 )
-from .normalisation import batch_norm_backward, batch_norm_forward, batch_norm_inference
+from .normalisation import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_inference,
+    group_norm_backward,
+    group_norm_forward,
+    instance_norm_backward,
+    instance_norm_forward,
+    layer_norm_backward,
+    layer_norm_forward,
+    local_response_norm_backward,
+    local_response_norm_forward,
+)
 from .optimizers import adam_update, rmsprop_update, sgd_update
+from .pointwise import pointwise_backward, pointwise_forward, prelu_backward, prelu_forward
 from .pooling import (
     avg_pool_backward,
     avg_pool_forward,

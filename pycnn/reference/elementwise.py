@@ -7,6 +7,10 @@ import numpy as np
 A, S = 1.7159, 2 / 3  # LeCun et al. 1998, "Gradient-based learning applied to document recognition"
 
 
+# Klambauer et al. 2017, "Self-normalizing neural networks", arXiv:1706.02515
+SELU_SLOPE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
 def sigmoid(x):
     """1 / (1 + e^-x), by way of e^-|x|, which cannot overflow."""
     e = np.exp(-np.abs(x))
@@ -47,6 +51,10 @@ _ACTIVATIONS = {
         lambda x, alpha: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
         lambda dy, y, alpha: -np.expm1(-y) * dy,
     ),
+    "selu": (
+        lambda x, alpha: SELU_SLOPE * np.where(x > 0, x, SELU_ALPHA * np.expm1(np.minimum(x, 0))),
+        lambda dy, y, alpha: np.where(y > 0, SELU_SLOPE, y + SELU_SLOPE * SELU_ALPHA) * dy,
+    ),
 }
 _ALPHA = {"leaky_relu": 0.01, "elu": 1.0}
 
@@ -74,9 +82,10 @@ def activation_forward(x, kind, alpha=None):
     tanh         tanh(x)                             1 - y^2
     scaled_tanh  1.7159 tanh(2/3 x)                  1.7159 2/3 (1 - (y / 1.7159)^2)
     softplus     log(1 + e^x)                        1 - e^-y
+    selu         S x if x > 0 else S A (e^x - 1)     S if y > 0 else y + S A
     ===========  ==================================  ==============================
 
-    If alpha is not given it is 0.01 for leaky_relu and 1 for elu; the others have none.
+    S = 1.0507009873554805 and A = 1.6732632423543772. If alpha is not given it is 0.01 for leaky_relu and 1 for elu; the others have none.
 
     Raises
     ------
