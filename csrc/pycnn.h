@@ -98,6 +98,8 @@ typedef struct {
     int64_t n, c, k;
     int64_t sections[3];
 } pycnn_local;
+/* Routing by agreement: `inputs` capsules of in_size coordinates vote for `outputs` capsules of out_size. */
+typedef struct { int64_t n, inputs, in_size, outputs, out_size, iterations; } pycnn_routing;
 
 /* What the sum over a window of pooling is divided by: its taps inside the input, those on padding too, or nothing. */
 typedef enum { PYCNN_TAPS, PYCNN_TAPS_AND_PADDING, PYCNN_ONE } pycnn_divisor;
@@ -418,6 +420,34 @@ typedef struct {
     int (*softmax_backward)(pycnn_step *, int log, int64_t outer, int64_t axis, int64_t inner,
                             const void *dy, const void *y, void *dx);
 
+    /* ---- capsules.h: vectors whose length counts ---------------------------------------------------------- */
+    /* y = |x|^2 / (1 + |x|^2) x / |x|; x is (groups, size, positions, V), y and dy are (groups, positions, size, V). */
+    int (*squash_forward)(pycnn_step *, int64_t groups, int64_t size, int64_t positions, const void *x, void *y);
+    int (*squash_backward)(pycnn_step *, int64_t groups, int64_t size, int64_t positions, const void *dy, const void *x,
+                           void *dx);
+    /* y = |x|; x is (groups, size, V), y is (groups, V). */
+    int (*length_forward)(pycnn_step *, int64_t groups, int64_t size, const void *x, void *y);
+    int (*length_backward)(pycnn_step *, int64_t groups, int64_t size, const void *dy, const void *x, void *dx);
+    /* x (n, capsules, size) and y in SAMPLES. Of each sample y is x in the capsule where target (n, capsules) is greatest,
+       or in the longest where no target is above zero or `target` is NULL, and zero in the others. kept: for each sample,
+       the number of that capsule, as an integer as wide as a real. */
+    int (*mask_forward)(pycnn_step *, int64_t n, int64_t capsules, int64_t size, const void *x, const void *target,
+                        void *y, void *kept);
+    int (*mask_backward)(pycnn_step *, int64_t n, int64_t capsules, int64_t size, const void *dy, const void *kept,
+                         void *dx);
+
+    /* ---- routing.h: u (n, inputs, in_size) and v (n, outputs, out_size) in SAMPLES ------------------------ */
+    /* w is (inputs, outputs, out_size, in_size). What the backward pass reads stays in `sums`, `iterations` times the size
+       of v, and in `traces`, twice that. */
+    int (*route_forward)(pycnn_step *, const pycnn_routing *, const void *u, const void *w, void *sums, void *traces,
+                         void *v);
+    /* Adds to the traces what route_gradients needs. */
+    int (*route_backward)(pycnn_step *, const pycnn_routing *, const void *dv, const void *u, const void *w,
+                          const void *sums, void *traces);
+    /* du or dw may be NULL. */
+    int (*route_gradients)(pycnn_step *, const pycnn_routing *, int accumulate, const void *u, const void *w,
+                           const void *traces, void *du, void *dw);
+
     /* ---- losses.h: scores and targets are PLAIN; dscores may be NULL ------------------------------------- */
     /* result[0] = weight * loss, result[1] = correct predictions; the gradient is that of weight * loss. */
     int (*softmax_cross_entropy)(pycnn_step *, int64_t n, int64_t classes, int64_t positions, double weight,
@@ -432,6 +462,10 @@ typedef struct {
     /* Of distances y (n, classes): y_label + log(e^-margin + sum e^-y). With `second`, dy are second derivatives. */
     int (*distance_loss)(pycnn_step *, int64_t n, int64_t classes, double weight, double margin, int second,
                          const void *y, pycnn_index_slot labels_slot, void *dy, double *result);
+    /* Of lengths y (n, classes): max(0, present - y_label)^2 + share times the sum over the others of
+       max(0, y_k - absent)^2. */
+    int (*margin_loss)(pycnn_step *, int64_t n, int64_t classes, double weight, double present, double absent,
+                       double share, const void *y, pycnn_index_slot labels_slot, void *dy, double *result);
 
     /* total[0], total[1] = the sums of `count` results of two. */
     int (*total_loss)(pycnn_step *, int64_t count, const double *results, double *total);

@@ -57,6 +57,8 @@ cdef extern from "pycnn.h" nogil:
         pycnn_window window
         int64_t n, c, k
         int64_t *sections
+    ctypedef struct pycnn_routing:
+        int64_t n, inputs, in_size, outputs, out_size, iterations
     ctypedef enum pycnn_divisor:
         PYCNN_TAPS
         PYCNN_TAPS_AND_PADDING
@@ -201,11 +203,22 @@ cdef extern from "pycnn.h" nogil:
         int traffic(pycnn_step *, int64_t, int64_t, pycnn_stores, void *, void *)
         int softmax_forward(pycnn_step *, int, int64_t, int64_t, int64_t, void *, void *)
         int softmax_backward(pycnn_step *, int, int64_t, int64_t, int64_t, void *, void *, void *)
+        int squash_forward(pycnn_step *, int64_t, int64_t, int64_t, void *, void *)
+        int squash_backward(pycnn_step *, int64_t, int64_t, int64_t, void *, void *, void *)
+        int length_forward(pycnn_step *, int64_t, int64_t, void *, void *)
+        int length_backward(pycnn_step *, int64_t, int64_t, void *, void *, void *)
+        int mask_forward(pycnn_step *, int64_t, int64_t, int64_t, void *, void *, void *, void *)
+        int mask_backward(pycnn_step *, int64_t, int64_t, int64_t, void *, void *, void *)
+        int route_forward(pycnn_step *, pycnn_routing *, void *, void *, void *, void *, void *)
+        int route_backward(pycnn_step *, pycnn_routing *, void *, void *, void *, void *, void *)
+        int route_gradients(pycnn_step *, pycnn_routing *, int, void *, void *, void *, void *, void *)
         int softmax_cross_entropy(pycnn_step *, int64_t, int64_t, int64_t, double, void *, pycnn_index_slot,
                                   pycnn_slot, void *, double *)
         int mean_squared_error(pycnn_step *, int64_t, double, void *, pycnn_slot, void *, double *)
         int binary_cross_entropy(pycnn_step *, int, int64_t, double, void *, pycnn_slot, void *, double *)
         int distance_loss(pycnn_step *, int64_t, int64_t, double, double, int, void *, pycnn_index_slot, void *, double *)
+        int margin_loss(pycnn_step *, int64_t, int64_t, double, double, double, double, void *, pycnn_index_slot,
+                        void *, double *)
         int total_loss(pycnn_step *, int64_t, double *, double *)
         int sgd(pycnn_step *, pycnn_range *, int64_t, double *, double *, void *, void *, void *)
         int sdlm(pycnn_step *, pycnn_range *, int64_t, double *, double *, void *, void *, void *)
@@ -315,6 +328,11 @@ cdef pycnn_sampling to_sampling(sampling):
     for a in range(3):
         s.input[a] = inputs[a]
     return s
+cdef pycnn_routing to_routing(routing):
+    """From (n, inputs, in_size, outputs, out_size, iterations)."""
+    cdef pycnn_routing c
+    c.n, c.inputs, c.in_size, c.outputs, c.out_size, c.iterations = routing
+    return c
 
 
 cdef pycnn_pointwise to_pointwise(function):
@@ -959,6 +977,43 @@ cdef class Program:
         self.append(self.table.softmax_backward(self.new_step(), log, outer, axis, inner, <void *>dy, <void *>y,
                                                 <void *>dx))
 
+    def squash_forward(self, int64_t groups, int64_t size, int64_t positions, uintptr_t x, uintptr_t y):
+        self.append(self.table.squash_forward(self.new_step(), groups, size, positions, <void *>x, <void *>y))
+
+    def squash_backward(self, int64_t groups, int64_t size, int64_t positions, uintptr_t dy, uintptr_t x, uintptr_t dx):
+        self.append(self.table.squash_backward(self.new_step(), groups, size, positions, <void *>dy, <void *>x,
+                                               <void *>dx))
+
+    def length_forward(self, int64_t groups, int64_t size, uintptr_t x, uintptr_t y):
+        self.append(self.table.length_forward(self.new_step(), groups, size, <void *>x, <void *>y))
+
+    def length_backward(self, int64_t groups, int64_t size, uintptr_t dy, uintptr_t x, uintptr_t dx):
+        self.append(self.table.length_backward(self.new_step(), groups, size, <void *>dy, <void *>x, <void *>dx))
+
+    def mask_forward(self, int64_t n, int64_t capsules, int64_t size, uintptr_t x, uintptr_t target, uintptr_t y,
+                     uintptr_t kept):
+        self.append(self.table.mask_forward(self.new_step(), n, capsules, size, <void *>x, <void *>target, <void *>y,
+                                            <void *>kept))
+
+    def mask_backward(self, int64_t n, int64_t capsules, int64_t size, uintptr_t dy, uintptr_t kept, uintptr_t dx):
+        self.append(self.table.mask_backward(self.new_step(), n, capsules, size, <void *>dy, <void *>kept, <void *>dx))
+
+    def route_forward(self, routing, uintptr_t u, uintptr_t w, uintptr_t sums, uintptr_t traces, uintptr_t v):
+        cdef pycnn_routing r = to_routing(routing)
+        self.append(self.table.route_forward(self.new_step(), &r, <void *>u, <void *>w, <void *>sums, <void *>traces,
+                                             <void *>v))
+
+    def route_backward(self, routing, uintptr_t dv, uintptr_t u, uintptr_t w, uintptr_t sums, uintptr_t traces):
+        cdef pycnn_routing r = to_routing(routing)
+        self.append(self.table.route_backward(self.new_step(), &r, <void *>dv, <void *>u, <void *>w, <void *>sums,
+                                              <void *>traces))
+
+    def route_gradients(self, routing, bint accumulate, uintptr_t u, uintptr_t w, uintptr_t traces, uintptr_t du,
+                        uintptr_t dw):
+        cdef pycnn_routing r = to_routing(routing)
+        self.append(self.table.route_gradients(self.new_step(), &r, accumulate, <void *>u, <void *>w, <void *>traces,
+                                               <void *>du, <void *>dw))
+
     def softmax_cross_entropy(self, int64_t n, int64_t classes, int64_t positions, double weight, uintptr_t scores,
                               uintptr_t labels_slot, uintptr_t class_weights_slot, uintptr_t dscores,
                               uintptr_t result):
@@ -980,6 +1035,11 @@ cdef class Program:
                       uintptr_t labels_slot, uintptr_t dy, uintptr_t result):
         self.append(self.table.distance_loss(self.new_step(), n, classes, weight, margin, second, <void *>y,
                                              <pycnn_index_slot>labels_slot, <void *>dy, <double *>result))
+
+    def margin_loss(self, int64_t n, int64_t classes, double weight, double present, double absent, double share,
+                    uintptr_t y, uintptr_t labels_slot, uintptr_t dy, uintptr_t result):
+        self.append(self.table.margin_loss(self.new_step(), n, classes, weight, present, absent, share, <void *>y,
+                                           <pycnn_index_slot>labels_slot, <void *>dy, <double *>result))
 
     def total_loss(self, int64_t count, uintptr_t results, uintptr_t total):
         self.append(self.table.total_loss(self.new_step(), count, <double *>results, <double *>total))

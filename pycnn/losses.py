@@ -125,6 +125,33 @@ class DistanceLoss(Loss):
         b.call("distance_loss", b.batch, shape[0], weight, self.margin, second, y, target, dy, result)
 
 
+class MarginLoss(Loss):
+    """max(0, present - y_label)^2 + share * sum over the others of max(0, y_k - absent)^2, averaged over the batch.
+
+    For lengths of capsules, as those of `pycnn.layers.Length`: the greatest is the prediction (Sabour et al. 2017,
+    arXiv:1710.09829, eq. 4).
+
+    Parameters
+    ----------
+    present, absent : float
+        How long the label's capsule should be at least, and others at most: the paper's m+ and m-.
+    share : float
+        How much the other classes count, the paper's lambda.
+    """
+
+    name = "margin"
+    labels = True
+
+    def __init__(self, present=0.9, absent=0.1, share=0.5):
+        self.present, self.absent = finite(present, "present"), finite(absent, "absent")
+        self.share = finite(share, "share")
+
+    def call(self, b, shape, weight, y, target, class_weights, dy, result):
+        if len(shape) > 1:
+            raise ValueError(f"the loss 'margin' takes an output (classes,), got {shape}")
+        b.call("margin_loss", b.batch, shape[0], weight, self.present, self.absent, self.share, y, target, dy, result)
+
+
 def call_sigmoid_slope(b, n, factor, p, h):
     """h = factor p (1 - p)."""
     b.call("fill", n, factor, h)
@@ -133,7 +160,8 @@ def call_sigmoid_slope(b, n, factor, p, h):
 
 LOSSES = {
     loss.name: loss
-    for loss in (CrossEntropy(), MeanSquaredError(), BinaryCrossEntropy(), BinaryCrossEntropyWithLogits(), DistanceLoss())
+    for loss in (CrossEntropy(), MeanSquaredError(), BinaryCrossEntropy(), BinaryCrossEntropyWithLogits(), DistanceLoss(),
+                 MarginLoss())
 }
 
 

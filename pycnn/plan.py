@@ -241,6 +241,10 @@ class Builder:
         if of.uses == 1:
             edge.activation = of.activation
 
+    def inner_stage(self, s, shape):
+        """A stage of the same layer and inputs whose output, of `shape`, only that layer knows."""
+        return Stage(s.layer, s.inputs, Edge(shape, uses=1, needs_gradient=s.output.needs_gradient), IDENTITY)
+
     # ---- parameters
 
     def parameter(self, layer, name):

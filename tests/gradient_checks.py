@@ -139,6 +139,10 @@ def reference_max_unpool(layer, x, pooled):
 
 def reference_upsample(layer, x):
     return reference.upsample_forward(x, layer.scale, layer.size, layer.mode, layer.align_corners)
+def reference_primary_capsules(layer, x):
+    maps = reference.conv_forward(x, layer.weight, layer.bias if layer.has_bias else None, stride=layer.stride,
+                                  padding=layer.padding, dilation=layer.dilation)
+    return reference.primary_capsules_forward(maps, layer.dimension)
 
 
 REFERENCE = {
@@ -149,6 +153,7 @@ REFERENCE = {
     "BatchNorm": reference_batch_norm,
     "Bias": lambda layer, x: reference.bias_forward(x, layer.bias),
     "Clip": reference_pointwise,
+    "Capsules": lambda layer, u: reference.capsules_forward(u, layer.weight, layer.iterations),
     "Concat": lambda layer, *xs: reference.concat(xs),
     "Conv": reference_conv,
     "ConvTranspose": reference_conv_transpose,
@@ -174,7 +179,9 @@ REFERENCE = {
     "LocallyConnected": reference_local,
     "LocalResponseNorm": lambda layer, x: reference.local_response_norm_forward(x, layer.size, layer.alpha, layer.beta,
                                                                                layer.k),
+    "Length": lambda layer, x: reference.length_forward(x),
     "LogSoftmax": lambda layer, x: reference.log_softmax(x),
+    "Mask": lambda layer, *inputs: reference.mask_forward(*inputs)[0],
     "MaxPool": reference_max_pool,
     "MaxUnpool": reference_max_unpool,
     "Mish": reference_pointwise,
@@ -182,6 +189,7 @@ REFERENCE = {
     "PReLU": lambda layer, x: reference.prelu_forward(x, layer.weight),
     "Pad": lambda layer, x: reference.pad_forward(x, layer.padding, layer.mode, layer.value),
     "Permute": lambda layer, x: reference.permute_forward(x, layer.axes),
+    "PrimaryCapsules": reference_primary_capsules,
     "RBF": lambda layer, x: reference.rbf_forward(x, layer.weight),
     "ReLU": reference_activation,
     "Reshape": lambda layer, x: x.reshape(len(x), *layer.output_shape(x.shape[1:])),
@@ -193,6 +201,7 @@ REFERENCE = {
     "Softmax": lambda layer, x: reference.softmax(x),
     "Softplus": reference_activation,
     "Softsign": reference_pointwise,
+    "Squash": lambda layer, x: reference.squash_forward(x),
     "Subsample": reference_subsample,
     "SumPool": reference_sum_pool,
     "Tanh": reference_activation,
@@ -205,6 +214,7 @@ LOSSES = {
     "binary_cross_entropy": reference.binary_cross_entropy,
     "binary_cross_entropy_with_logits": reference.binary_cross_entropy_with_logits,
     "distance": reference.distance_loss,
+    "margin": reference.margin_loss,
 }
 
 
@@ -253,7 +263,7 @@ def drawn(net, batch, losses, rng):
     ys = {}
     for name, loss in losses.items():
         shape = net.output_shapes[name]
-        if loss in ("cross_entropy", "distance"):
+        if pycnn.losses.get_loss(loss).labels:
             ys[name] = rng.integers(0, shape[0], (batch, *shape[1:]))
         else:
             ys[name] = rng.uniform(0.1, 0.9, (batch, *shape))

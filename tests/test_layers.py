@@ -172,6 +172,7 @@ ELSEWHERE = {       # what has tests of its own
     "AdaptiveAvgPool", "Crop", "LPPool", "MaxUnpool", "Pad", "Permute", "Reshape", "Upsample",
     "AffineGrid", "GridSample",
     "Bias",
+    "Capsules", "Length", "Mask", "PrimaryCapsules", "Squash",
     "Dropout", "GaussianNoise",
     "Embedding",
     "Lambda",

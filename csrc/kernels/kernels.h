@@ -40,6 +40,8 @@
 #include "affine_grid.h"
 #include "grid_sample.h"
 #include "softmax.h"
+#include "capsules.h"
+#include "routing.h"
 #include "losses.h"
 #include "optimizers.h"
 
@@ -137,10 +139,20 @@ const pycnn_kernels PYCNN_VARIANT = {
     .traffic = traffic,
     .softmax_forward = softmax_forward,
     .softmax_backward = softmax_backward,
+    .squash_forward = squash_forward,
+    .squash_backward = squash_backward,
+    .length_forward = length_forward,
+    .length_backward = length_backward,
+    .mask_forward = mask_forward,
+    .mask_backward = mask_backward,
+    .route_forward = route_forward,
+    .route_backward = route_backward,
+    .route_gradients = route_gradients,
     .softmax_cross_entropy = softmax_cross_entropy,
     .mean_squared_error = mean_squared_error,
     .binary_cross_entropy = binary_cross_entropy,
     .distance_loss = distance_loss,
+    .margin_loss = margin_loss,
     .total_loss = total_loss,
     .sgd = sgd,
     .sdlm = sdlm,

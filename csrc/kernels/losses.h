@@ -288,27 +288,37 @@ static int binary_cross_entropy(pycnn_step *step, int logits, int64_t n, double 
                                           .dy = dy, .result = result});
 }
 
-/* ---- distances ----------------------------------------------------------------------------------------------------- */
+/* ---- losses of outputs (n, classes) and labels ------------------------------------------------------------------- */
 
-/* Of distances y, as an RBF output has them: E = y_label + log(e^-margin + sum_i e^-y_i) (LeCun et al. 1998, eq. 9). With
-   q_i = e^-y_i / (e^-margin + sum), dE/dy_i = [i = label] - q_i and d2E/dy_i2 = q_i (1 - q_i). */
-typedef struct {
+typedef struct label_loss_args label_loss_args;
+
+/* One sample; sums[0] += loss, sums[1] += 1 if the label is what y predicts. dy, unless it is NULL, is `factor` times
+   the derivative. */
+typedef void label_loss(const label_loss_args *a, double factor, int64_t label, const real *y, real *dy,
+                        double sums[2]);
+
+struct label_loss_args {
+    label_loss *of_sample;
     int64_t n, classes;
-    double weight, margin;
+    double weight;
+    double margin;                      /* of distances */
     int second;
+    double present, absent, share;      /* of lengths */
     const real *y;
     const int64_t *const *labels_slot;
     real *dy;
     double *result;
     partial_sums *partial;
-} distance_loss_args;
+};
 
-static void release_distance_loss(void *args) { free(((distance_loss_args *)args)->partial); }
+static void release_label_loss(void *args) { free(((label_loss_args *)args)->partial); }
 
-/* One sample; sums[0] += loss, sums[1] += 1 if the label's distance is the least. */
-static void distance_loss_of(const distance_loss_args *a, int64_t label, const real *y, real *dy, double sums[2])
+/* Of distances y, as an RBF output has them: E = y_label + log(e^-margin + sum_i e^-y_i) (LeCun et al. 1998, eq. 9). With
+   q_i = e^-y_i / (e^-margin + sum), dE/dy_i = [i = label] - q_i and d2E/dy_i2 = q_i (1 - q_i). The least is the
+   prediction. */
+static void distance_loss_of(const label_loss_args *a, double factor, int64_t label, const real *y, real *dy,
+                             double sums[2])
 {
-    const double factor = a->weight / (double)a->n;
     const int known = label >= 0 && label < a->classes;
     int64_t nearest = 0;
     for (int64_t i = 1; i < a->classes; i++)
@@ -330,15 +340,34 @@ static void distance_loss_of(const distance_loss_args *a, int64_t label, const r
     }
 }
 
-static void run_distance_loss(const void *args, int64_t begin, int64_t end, void *scratch)
+/* Of lengths y of capsules: max(0, present - y_label)^2 + share sum_(k != label) max(0, y_k - absent)^2 (Sabour et al.
+   2017, eq. 4). The greatest is the prediction. */
+static void margin_loss_of(const label_loss_args *a, double factor, int64_t label, const real *y, real *dy,
+                           double sums[2])
 {
-    const distance_loss_args *a = args;
-    const int64_t per_task = ceil_div(a->n, a->partial->tasks);
+    const int known = label >= 0 && label < a->classes;
+    int64_t longest = 0;
+    for (int64_t k = 0; k < a->classes; k++) {
+        const double excess = k == label ? (double)y[k] - a->present : (double)y[k] - a->absent;
+        const double off = k == label ? (excess > 0 ? 0 : excess) : (excess < 0 ? 0 : excess);
+        const double scale = !known ? 0 : k == label ? 1 : a->share;
+        if (y[k] > y[longest]) longest = k;
+        if (known) sums[0] += scale * off * off;
+        if (dy) dy[k] = (real)(factor * scale * 2 * off);
+    }
+    sums[1] += longest == label;
+}
+
+static void run_label_loss(const void *args, int64_t begin, int64_t end, void *scratch)
+{
+    const label_loss_args *a = args;
+    const int64_t per_task = ceil_div(a->n, a->partial->tasks), *labels = *a->labels_slot;
+    const double factor = a->weight / (double)a->n;
     (void)scratch;
     for (int64_t task = begin; task < end; task++) {
         double sums[2] = {0, 0}, total[2];
         for (int64_t n = task * per_task; n < min64(a->n, (task + 1) * per_task); n++)
-            distance_loss_of(a, (*a->labels_slot)[n], a->y + n * a->classes, a->dy ? a->dy + n * a->classes : NULL, sums);
+            a->of_sample(a, factor, labels[n], a->y + n * a->classes, a->dy ? a->dy + n * a->classes : NULL, sums);
         if (finish_task(a->partial, task, sums[0], sums[1], total)) {
             a->result[0] = a->weight * total[0] / (double)a->n;
             a->result[1] = total[1];
@@ -346,17 +375,31 @@ static void run_distance_loss(const void *args, int64_t begin, int64_t end, void
     }
 }
 
+static int prepare_label_loss(pycnn_step *step, label_loss_args a)
+{
+    const int64_t tasks = max64(1, a.n * a.classes / 256);
+    if (!(a.partial = new_partial_sums(tasks))) return PYCNN_NO_MEMORY;
+    const int status = PREPARE(step, run_label_loss, tasks, 0, a);
+    if (status == PYCNN_OK) step->release = release_label_loss;
+    else free(a.partial);
+    return status;
+}
+
 static int distance_loss(pycnn_step *step, int64_t n, int64_t classes, double weight, double margin, int second,
                          const void *y, pycnn_index_slot labels_slot, void *dy, double *result)
 {
-    const int64_t tasks = max64(1, n * classes / 256);
-    distance_loss_args a = {.n = n, .classes = classes, .weight = weight, .margin = margin, .second = second, .y = y,
-                            .labels_slot = labels_slot, .dy = dy, .result = result, .partial = new_partial_sums(tasks)};
-    if (!a.partial) return PYCNN_NO_MEMORY;
-    const int status = PREPARE(step, run_distance_loss, tasks, 0, a);
-    if (status == PYCNN_OK) step->release = release_distance_loss;
-    else free(a.partial);
-    return status;
+    return prepare_label_loss(step, (label_loss_args){.of_sample = distance_loss_of, .n = n, .classes = classes,
+                                                      .weight = weight, .margin = margin, .second = second, .y = y,
+                                                      .labels_slot = labels_slot, .dy = dy, .result = result});
+}
+
+static int margin_loss(pycnn_step *step, int64_t n, int64_t classes, double weight, double present, double absent,
+                       double share, const void *y, pycnn_index_slot labels_slot, void *dy, double *result)
+{
+    return prepare_label_loss(step, (label_loss_args){.of_sample = margin_loss_of, .n = n, .classes = classes,
+                                                      .weight = weight, .present = present, .absent = absent,
+                                                      .share = share, .y = y, .labels_slot = labels_slot, .dy = dy,
+                                                      .result = result});
 }
 
 /* ---- the total of several outputs' losses ------------------------------------------------------------------------ */

@@ -20,6 +20,7 @@ void test_random(void);
 void test_resample(void);
 void test_permute(void);
 void test_local(void);
+void test_capsules(void);
 void test_losses(void);
 void test_optimizers(void);
 
@@ -44,6 +45,7 @@ int main(void)
             test_resample();
             test_permute();
             test_local();
+            test_capsules();
             test_losses();
             test_optimizers();
             printf("%s %s: %lld passed\n", isas[i], size == 4 ? "float" : "double", (long long)(passed - before));

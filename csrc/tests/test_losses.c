@@ -152,6 +152,36 @@ static void test_distance_loss(int64_t n, int64_t classes)
     end_case();
 }
 
+static void test_margin_loss(int64_t n, int64_t classes)
+{
+    begin_case("margin loss of %lldx%lld", (long long)n, (long long)classes);
+    const double weight = draw(0.5, 2), present = draw(0.6, 1), absent = draw(0, 0.4), factor = draw(0.2, 1);
+    const double per_sample = weight / (double)n;
+    double *y = numbers(n * classes, 0, 1), *bound = zeros(n * classes), *dy = zeros(n * classes);
+    int64_t *labels = fenced((size_t)n * sizeof *labels);
+    double loss = 0, correct = 0, result[2];
+    for (int64_t i = 0; i < n; i++) {
+        const double *yi = y + i * classes;
+        int64_t longest = 0;
+        labels[i] = draw_int(0, classes - 1);
+        for (int64_t k = 0; k < classes; k++) {
+            const double missing = fmax(0, present - yi[k]), excess = fmax(0, yi[k] - absent);
+            if (yi[k] > yi[longest]) longest = k;
+            loss += per_sample * (k == labels[i] ? missing * missing : factor * excess * excess);
+            dy[i * classes + k] = per_sample * (k == labels[i] ? -2 * missing : 2 * factor * excess);
+            bound[i * classes + k] = 4 * epsilon() * per_sample;
+        }
+        correct += longest == labels[i];
+    }
+    const int64_t *labels_pointer = labels;
+    const void *y_buffer = buffer_of(y, n * classes);
+    void *dy_buffer = buffer(n * classes);
+    RUN(margin_loss, n, classes, weight, present, absent, factor, y_buffer, &labels_pointer, dy_buffer, result);
+    compare_result(result, loss, correct, 1 + loss);
+    compare("gradient", read_buffer(dy_buffer, n * classes), dy, bound, n * classes);
+    end_case();
+}
+
 static void test_total(void)
 {
     begin_case("total of losses");
@@ -171,6 +201,7 @@ void test_losses(void)
         test_cross_entropy(draw_int(1, 5), draw_int(2, 20), draw_int(2, 40));
         for (int kind = SQUARED; kind <= LOGITS; kind++) test_of_numbers(kind, draw_int(1, 9000));
         test_distance_loss(draw_int(1, 80), draw_int(2, 12));
+        test_margin_loss(draw_int(1, 80), draw_int(2, 12));
     }
     test_total();
 }

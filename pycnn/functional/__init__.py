@@ -11,6 +11,18 @@ kernels, and go out through exports. Recent programs are kept, so that a loop ov
 """
 
 from .bias import bias_backward, bias_forward
+from .capsules import (
+    capsules_backward,
+    capsules_forward,
+    length_backward,
+    length_forward,
+    mask_backward,
+    mask_forward,
+    primary_capsules_backward,
+    primary_capsules_forward,
+    squash_backward,
+    squash_forward,
+)
 from .convolution import (
     conv_backward_data,
     conv_backward_weights,
@@ -50,6 +62,7 @@ from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     distance_loss,
+    margin_loss,
     mean_squared_error,
     softmax_cross_entropy,
 )
@@ -143,6 +156,8 @@ __all__ = [
     "bias_forward",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "capsules_backward",
+    "capsules_forward",
     "concat",
     "concat_backward",
     "conv_backward_data",
@@ -173,6 +188,8 @@ __all__ = [
     "instance_norm_forward",
     "layer_norm_backward",
     "layer_norm_forward",
+    "length_backward",
+    "length_forward",
     "local_conv_backward",
     "local_conv_forward",
     "local_response_norm_backward",
@@ -181,6 +198,9 @@ __all__ = [
     "log_softmax_backward",
     "lp_pool_backward",
     "lp_pool_forward",
+    "margin_loss",
+    "mask_backward",
+    "mask_forward",
     "max_pool_backward",
     "max_pool_forward",
     "max_unpool_backward",
@@ -196,6 +216,8 @@ __all__ = [
     "pointwise_forward",
     "prelu_backward",
     "prelu_forward",
+    "primary_capsules_backward",
+    "primary_capsules_forward",
     "rbf_backward",
     "rbf_forward",
     "rmsprop_update",
@@ -205,6 +227,8 @@ __all__ = [
     "softmax_cross_entropy",
     "softmax_pool_backward",
     "softmax_pool_forward",
+    "squash_backward",
+    "squash_forward",
     "subsample_backward",
     "subsample_forward",
     "upsample_backward",

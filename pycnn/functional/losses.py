@@ -106,6 +106,24 @@ def distance_loss(y, labels, margin=10.0):
     return _loss("distance_loss", (margin,), append, y, [labels])
 
 
+def margin_loss(y, labels, present=0.9, absent=0.1, share=0.5):
+    """Mean over the samples of max(0, present - y[label])^2 + share * sum over the others of max(0, y[k] - absent)^2.
+
+    Of lengths y ``(N, C)`` of capsules (Sabour et al. 2017, arXiv:1710.09829, eq. 4; its m+, m- and lambda). Returns the
+    loss and its gradient.
+    """
+    y = programs.tensor(y, programs.dtype_of(y), "y", (2,))
+    n, classes = y.shape
+    labels = programs.integers_of(labels, "labels", (n,), classes)
+    settings = [(present, "present"), (absent, "absent"), (share, "share")]
+    settings = tuple(programs.number(value, what, 0) for value, what in settings)
+
+    def append(p, source, dy, result):
+        p.program.margin_loss(n, classes, 1.0, *settings, source, p.slot(), dy, result)
+
+    return _loss("margin_loss", settings, append, y, [labels])
+
+
 def _loss_of_pairs(kernel, leading, y, target):
     """The mean loss of numbers and their targets, by a kernel that takes `leading` first."""
     dtype = programs.dtype_of(y, target)

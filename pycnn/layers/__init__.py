@@ -3,6 +3,7 @@
 from .activations import ELU, SELU, LeakyReLU, ReLU, ScaledTanh, Sigmoid, Softplus, Tanh
 from .base import Layer
 from .bias import Bias
+from .capsules import Capsules, Length, Mask, PrimaryCapsules, Squash
 from .connect import Connect
 from .conv import Conv
 from .conv_transpose import ConvTranspose
@@ -26,11 +27,11 @@ from .spatial_transformer import AffineGrid, GridSample, SpatialTransformer
 from .subsample import SoftMaxPool, Subsample
 
 __all__ = [
-    "AdaptiveAvgPool", "Add", "AffineGrid", "AvgPool", "BatchNorm", "Bias", "Clip", "Concat", "Connect", "Conv",
-    "ConvTranspose", "Crop", "Dense", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GaussianNoise",
+    "AdaptiveAvgPool", "Add", "AffineGrid", "AvgPool", "BatchNorm", "Bias", "Capsules", "Clip", "Concat", "Connect",
+    "Conv", "ConvTranspose", "Crop", "Dense", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GaussianNoise",
     "GlobalAvgPool", "GlobalMaxPool", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish", "InstanceNorm", "LPPool",
-    "Lambda", "Layer", "LayerNorm", "LeakyReLU", "LocalResponseNorm", "LocallyConnected", "LogSoftmax", "MaxPool",
-    "MaxUnpool", "Mish", "Multiply", "PReLU", "Pad", "Permute", "RBF", "ReLU", "Reshape", "SELU", "ScaledTanh",
-    "SiLU", "Sigmoid", "SoftMaxPool", "Softmax", "Softplus", "Softsign", "SpatialTransformer", "Subsample", "SumPool",
-    "Tanh", "Upsample",
+    "Lambda", "Layer", "LayerNorm", "LeakyReLU", "Length", "LocalResponseNorm", "LocallyConnected", "LogSoftmax",
+    "Mask", "MaxPool", "MaxUnpool", "Mish", "Multiply", "PReLU", "Pad", "Permute", "PrimaryCapsules", "RBF", "ReLU",
+    "Reshape", "SELU", "ScaledTanh", "SiLU", "Sigmoid", "SoftMaxPool", "Softmax", "Softplus", "Softsign",
+    "SpatialTransformer", "Squash", "Subsample", "SumPool", "Tanh", "Upsample",
 ]

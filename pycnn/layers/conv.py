@@ -112,7 +112,7 @@ class Conv(Sliding):
 
     def count_connections(self, shape):
         taps = prod(self._axes(shape)[0])
-        positions = prod(self.output_shape(shape)[1:])
+        positions = prod(Conv.output_shape(self, shape)[1:])
         pairs = self.filters * (shape[0] // self.groups) if self.connections is None else int(self.connections.sum())
         return positions * (pairs * taps + self.filters * self.has_bias)
 

@@ -12,6 +12,18 @@ one NumPy expression.
 # ruff: noqa: F401
 
 from .bias import bias_backward, bias_forward
+from .capsules import (
+    capsules_backward,
+    capsules_forward,
+    length_backward,
+    length_forward,
+    mask_backward,
+    mask_forward,
+    primary_capsules_backward,
+    primary_capsules_forward,
+    squash_backward,
+    squash_forward,
+)
 from .conv import (
     conv_backward_data,
     conv_backward_weights,
@@ -44,6 +56,7 @@ from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     distance_loss,
+    margin_loss,
     mean_squared_error,
     softmax_cross_entropy,
 )

@@ -106,3 +106,27 @@ def distance_loss(y, labels, margin=10.0):
     dy = -powers[:, :-1] / total
     dy[rows, labels] += 1
     return float(loss.mean()), dy / len(y)
+
+
+def margin_loss(y, labels, present=0.9, absent=0.1, share=0.5):
+    """Mean over the samples of max(0, present - y[label])^2 + share * sum over the others of max(0, y[k] - absent)^2.
+
+    (Sabour et al. 2017, arXiv:1710.09829, eq. 4.)
+
+    Parameters
+    ----------
+    y : array (N, C)
+        Lengths.
+    labels : integer array (N,)
+    present, absent, share : float
+        The paper's m+, m- and lambda.
+
+    Returns
+    -------
+    loss : float
+    dy : array (N, C)
+    """
+    is_label = np.arange(y.shape[1]) == labels[:, None]
+    off = np.where(is_label, np.minimum(y - present, 0), np.maximum(y - absent, 0))
+    scale = np.where(is_label, 1, share).astype(y.dtype)
+    return float((scale * off**2).sum() / len(y)), 2 * scale * off / len(y)
