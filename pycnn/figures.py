@@ -39,14 +39,10 @@ def training_figure(net, history, x, labels, *, class_names=None, title=None, he
     ImportError
         When matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("figures need matplotlib: pip install pycnn[plot]") from None
     filters = first_filters(net)
     widths = {"curves": 5 if history.epoch else 0, "confusion": 7, "filters": 5 if filters is not None else 0}
     widths = {name: width for name, width in widths.items() if width}
-    figure = Figure(figsize=(sum(widths.values()), 6), layout="constrained")
+    figure = new_figure(sum(widths.values()), 6)
     row = figure.subfigures(1, len(widths), width_ratios=list(widths.values()), squeeze=False)[0]
     parts = dict(zip(widths, row))
     if "curves" in parts:
@@ -59,6 +55,15 @@ def training_figure(net, history, x, labels, *, class_names=None, title=None, he
     if title:
         figure.suptitle(title, fontsize=15)
     return figure
+
+
+def new_figure(width, height):
+    """A matplotlib figure of so many inches; ImportError with the remedy, where matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("figures need matplotlib: pip install pycnn[plot]") from None
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def confusion_matrix(labels, predicted, classes):
@@ -127,10 +132,20 @@ def draw_filters(part, name, weight):
     axes.set_title(f"{name}: {count} filters {'x'.join(map(str, weight.shape[2:]))}")
 
 
-def sheet(tiles):
-    """Tiles ``(T, R, S)`` or ``(T, R, S, 3)`` in a nearly square picture, with empty (or white) lines between them."""
+def draw_images(part, images, across, title):
+    """A sheet of images ``(N, C, H, W)`` in [0, 1], of one channel or three, with so many in a row."""
+    axes = part.subplots()
+    axes.axis("off")
+    tiles = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
+    axes.imshow(sheet(tiles, across), cmap="gray", vmin=0, vmax=1)
+    axes.set_title(title)
+
+
+def sheet(tiles, across=None):
+    """Tiles ``(T, R, S)`` or ``(T, R, S, 3)`` with empty (or white) lines between them: `across` in a row, or in a nearly
+    square picture."""
     count, rows, columns, *channels = tiles.shape
-    across = math.ceil(math.sqrt(count))
+    across = across or math.ceil(math.sqrt(count))
     down = math.ceil(count / across)
     picture = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1, *channels), 1.0 if channels else np.nan)
     for i, tile in enumerate(tiles):

@@ -12,6 +12,7 @@ pytest.importorskip("matplotlib")
 SCRIPTS = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.py"))
 FILES = {
     "lenet5_digits.py": {"lenet5_digits.safetensors", "lenet5_digits.png"},
+    "capsnet.py": {"capsnet.png"},
     "gradients.py": {"gradients.png"},
     "lenet5.py": {"lenet5.png"},
     "sharpness.py": {"sharpness.png"},

@@ -1,14 +1,18 @@
 """Models: functions that build networks, and by name those that ``pycnn train`` knows how to train."""
 
 from .autoencoder import autoencoder
+from .capsnet import CAPSNET, CAPSNET_PUBLISHED, capsnet, capsnet_decoder, capsules_figure
 from .convnet import CONVNET, convnet
 from .digit_bitmaps import digit_bitmaps
 from .lenet5 import LENET5, c3_connections, lenet5, lenet5_images
 from .resnet18 import resnet18
 
-__all__ = ["MODELS", "autoencoder", "c3_connections", "convnet", "digit_bitmaps", "lenet5", "lenet5_images", "resnet18"]
+__all__ = ["MODELS", "autoencoder", "c3_connections", "capsnet", "capsnet_decoder", "capsules_figure", "convnet",
+           "digit_bitmaps", "lenet5", "lenet5_images", "resnet18"]
 
 MODELS = {
+    "capsnet": CAPSNET,
+    "capsnet-published": CAPSNET_PUBLISHED,
     "convnet": CONVNET,
     "lenet5": LENET5,
 }
