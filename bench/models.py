@@ -17,6 +17,7 @@ GOALS = {       # (model, data) -> (score, what it must at least be)
     ("capsnet", "digits"): ("accuracy", 0.97),
     ("lenet5", "fashion-mnist"): ("accuracy", 0.91),
     ("convnet", "fashion-mnist"): ("accuracy", 0.935),
+    ("text", "movie-reviews"): ("accuracy", 0.773),     # two points below logistic regression on TF-IDF features
 }
 
 

@@ -357,6 +357,39 @@ class ReduceOnPlateau(Monitor):
         self.waited, self.base, self.lr = state.get("waited", 0), state.get("base"), state.get("lr")
 
 
+class MaxNorm(Callback):
+    """After each batch, shortens the weight vectors of a layer that have grown longer than a limit, to that limit
+    (Hinton et al. 2012, arXiv:1207.0580).
+
+    Parameters
+    ----------
+    layer : str
+        Name of the layer; each filter or unit has a vector, of all its weights.
+    limit : float
+        Greatest L2 norm, more than 0.
+
+    Raises
+    ------
+    ValueError
+        When the training begins and the network has no such layer, or it has no weight.
+    """
+
+    def __init__(self, layer, limit):
+        self.layer, self.limit = layer, finite(limit, "limit")
+        if self.limit == 0:
+            raise ValueError("limit must be more than 0, got 0")
+
+    def on_train_begin(self, run):
+        if f"{self.layer}/weight" not in run.net.parameters:
+            raise ValueError(f"MaxNorm: no layer {self.layer!r} with a weight is in this network")
+
+    def on_batch_end(self, run):
+        weight = run.net[self.layer].weight
+        vectors = weight.reshape(len(weight), -1)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors *= self.limit / np.maximum(norms, self.limit)
+
+
 class CSVLog(Callback):
     """Writes the history to a CSV file: a header, and a row as each epoch ends.
 

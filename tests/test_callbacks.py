@@ -16,6 +16,7 @@ from pycnn.callbacks import (
     EarlyStopping,
     LambdaCallback,
     LearningRateSchedule,
+    MaxNorm,
     ReduceOnPlateau,
     StepDecay,
 )
@@ -85,7 +86,33 @@ def test_the_optimizers_own_rate_comes_back(schedule):
     assert again["lr"][0] == history["lr"][0]
 
 
+def test_max_norm_shortens_the_vectors_that_are_too_long_and_no_others():
+    net = tiny_net()
+    net["scores"].weight[...] = [[3, 0, 4, 0], [0.1, 0, 0, 0]]
+    fit([MaxNorm("scores", 0.5)], 1, net, optimizer=pycnn.SGD(0.0))
+    assert net["scores"].weight == pytest.approx(np.array([[0.3, 0, 0.4, 0], [0.1, 0, 0, 0]]))
+
+
+def test_max_norm_holds_after_every_batch_and_of_whole_filters():
+    x = pycnn.Input((2, 5), name="x")
+    net = pycnn.Network(x, L.Dense(2)(L.GlobalMaxPool()(L.Conv(3, 2, name="conv")(x))))
+    norms = []
+    watch = LambdaCallback(on_batch_end=lambda run: norms.extend(np.linalg.norm(run.net["conv"].weight, axis=(1, 2))))
+    data = np.random.default_rng(0).normal(size=(24, 2, 5)), np.arange(24) % 2
+    net.fit(*data, optimizer=pycnn.SGD(1.0), epochs=3, batch_size=8, callbacks=[MaxNorm("conv", 0.7), watch], verbose=0)
+    assert len(norms) == 3 * 3 * 3 and max(norms) == pytest.approx(0.7) and min(norms) < 0.7
+
+
+@pytest.mark.parametrize("layer", ["none", "x", "relu"])
+def test_max_norm_needs_a_layer_with_weights(layer):
+    x = pycnn.Input((4,), name="x")
+    net = pycnn.Network(x, L.Dense(2)(L.ReLU(name="relu")(x)))
+    with pytest.raises(ValueError, match=f"no layer '{layer}' with a weight"):
+        fit([MaxNorm(layer, 3)], 1, net)
+
+
 @pytest.mark.parametrize("make", [
+    lambda: MaxNorm("scores", 0), lambda: MaxNorm("scores", -1), lambda: MaxNorm("scores", math.nan),
     lambda: StepDecay(-1, 2), lambda: StepDecay(0.5, 0), lambda: CosineDecay(3, warmup=3), lambda: CosineDecay(0),
     lambda: CosineDecay(3, min_lr=math.nan), lambda: ReduceOnPlateau(factor=1.0), lambda: ReduceOnPlateau(patience=0),
     lambda: EarlyStopping(patience=0), lambda: EarlyStopping(min_delta=-1),

@@ -16,6 +16,7 @@ FILES = {
     "gradients.py": {"gradients.png"},
     "lenet5.py": {"lenet5.png"},
     "sharpness.py": {"sharpness.png"},
+    "text.py": {"text.png"},
 }
 
 

@@ -3,10 +3,13 @@
 from . import augment
 from .digits import digits
 from .mnist_family import fashion_mnist, mnist
+from .sentences import Vocabulary, movie_review_sentences, movie_review_vocabulary, movie_reviews
 
 CLASS_NAMES = {     # of the sets whose labels are not the digits they look like
     "fashion-mnist": ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
                       "Ankle boot"),
+    "movie-reviews": ("blame", "praise"),
 }
 
-__all__ = ["CLASS_NAMES", "augment", "digits", "fashion_mnist", "mnist"]
+__all__ = ["CLASS_NAMES", "Vocabulary", "augment", "digits", "fashion_mnist", "mnist", "movie_review_sentences",
+           "movie_review_vocabulary", "movie_reviews"]
