@@ -1,4 +1,4 @@
-"""A small capsule network on the 5,000 digits that come with pycnn: it names a digit, and draws it again from 16 numbers.
+"""A small capsule network on the digits that come with pycnn: it names a digit, and draws it again from 16 numbers.
 
 Leaves capsnet.png: digits beside what is drawn of them, and what each of the 16 numbers of one digit changes. (Sabour,
 Frosst and Hinton 2017, Dynamic Routing Between Capsules.)

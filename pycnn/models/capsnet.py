@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,7 +22,7 @@ PIXEL_WEIGHT = 0.0005                       # of a squared error, beside the mar
 
 
 def capsnet(variant="published", input_shape=(1, 28, 28), classes=10, iterations=3, decoder=True, seed=0):
-    """A convolution, primary capsules, a capsule of 16 coordinates for each class, and a decoder that draws the input again.
+    """A convolution, primary capsules, a capsule of 16 coordinates for each class, and a decoder that draws the input.
 
     Parameters
     ----------
@@ -115,10 +116,10 @@ class ShiftedPictures(RandomShift):
 
 
 class Recognition(Task):
-    """Digits as lengths of capsules, and drawn again from the capsule of the label, or, without one, from the longest."""
+    """Digits as lengths of capsules, and drawn from the capsule of the label, or, without one, from the longest."""
 
-    loss = {"reconstruction": "mse", "lengths": "margin"}
-    loss_weights = {"reconstruction": PIXEL_WEIGHT * 784, "lengths": 1.0}      # "mse" is a mean over 784 pixels
+    loss: ClassVar = {"reconstruction": "mse", "lengths": "margin"}
+    loss_weights: ClassVar = {"reconstruction": PIXEL_WEIGHT * 784, "lengths": 1.0}     # "mse" is a mean over 784 pixels
     classes = 10
 
     def build_options(self, x, y):
@@ -201,5 +202,7 @@ def varied_capsule(net, capsule):
     return capsnet_decoder(net).predict(changed.reshape(-1, capsule.size)).reshape(dimension, len(OFFSETS), -1)
 
 
-CAPSNET = Model(partial(capsnet, "small"), {"digits": Recipe(30, 64, Adam, 2e-3, augment=ShiftedPictures(2))}, Recognition())
-CAPSNET_PUBLISHED = Model(capsnet, {"digits": Recipe(10, 64, Adam, 1e-3, augment=ShiftedPictures(2))}, Recognition())
+CAPSNET = Model(
+    partial(capsnet, "small"), {"digits": Recipe(30, 64, Adam, 2e-3, augment=ShiftedPictures(2))}, Recognition())
+CAPSNET_PUBLISHED = Model(
+    capsnet, {"digits": Recipe(10, 64, Adam, 1e-3, augment=ShiftedPictures(2))}, Recognition())
