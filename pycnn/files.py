@@ -1,4 +1,4 @@
-"""Tensors and a description in one safetensors file, written whole or not at all."""
+"""Files written whole or not at all, and tensors with a description in one safetensors file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ KEY = "pycnn"       # of the description, in the file's metadata
 
 
 def write_tensors(path, tensors, description):
-    """Writes beside `path`, flushes to disk, and renames."""
+    """Writes tensors by name, and a description that JSON can hold."""
     from safetensors.numpy import save
 
+    write_whole(path, save({name: np.ascontiguousarray(t) for name, t in tensors.items()}, {KEY: json.dumps(description)}))
+
+
+def write_whole(path, data):
+    """Writes bytes beside `path`, flushes to disk, and renames."""
     path = os.fspath(path)
-    data = save({name: np.ascontiguousarray(t) for name, t in tensors.items()}, {KEY: json.dumps(description)})
     folder = os.path.dirname(os.path.abspath(path))
     handle, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".tmp", dir=folder)
     try:

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from gradient_checks import ACTIVATIONS, LANES, alone_or_inside, any_shape, batches, check, each_layout, maps_in, maps_shape
+from gradient_checks import (
+    ACTIVATIONS, LANES, alone_or_inside, any_shape, batches, check, each_layout, maps_in, maps_shape,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -2,6 +2,8 @@
 
 from . import augment
 from .digits import digits
+from .go import go_games
+from .go_planes import go_planes
 from .mnist_family import fashion_mnist, mnist
 from .sentences import Vocabulary, movie_review_sentences, movie_review_vocabulary, movie_reviews
 
@@ -11,5 +13,7 @@ CLASS_NAMES = {     # of the sets whose labels are not the digits they look like
     "movie-reviews": ("blame", "praise"),
 }
 
-__all__ = ["CLASS_NAMES", "Vocabulary", "augment", "digits", "fashion_mnist", "mnist", "movie_review_sentences",
-           "movie_review_vocabulary", "movie_reviews"]
+__all__ = [
+    "CLASS_NAMES", "Vocabulary", "augment", "digits", "fashion_mnist", "go_games", "go_planes", "mnist",
+    "movie_review_sentences", "movie_review_vocabulary", "movie_reviews",
+]

@@ -4,20 +4,23 @@ from .autoencoder import autoencoder
 from .capsnet import CAPSNET, CAPSNET_PUBLISHED, capsnet, capsnet_decoder, capsules_figure
 from .convnet import CONVNET, convnet
 from .digit_bitmaps import digit_bitmaps
+from .go import GO, best_moves, go, move_probabilities
 from .lenet5 import LENET5, c3_connections, lenet5, lenet5_images
 from .resnet18 import resnet18
 from .text import TEXT, text
 from .text_figure import strongest_ngrams, text_figure
 
-__all__ = ["MODELS", "autoencoder", "c3_connections", "capsnet", "capsnet_decoder", "capsules_figure", "convnet",
-           "digit_bitmaps", "lenet5", "lenet5_images", "resnet18"]
-__all__ = ["MODELS", "autoencoder", "c3_connections", "convnet", "digit_bitmaps", "lenet5", "lenet5_images", "resnet18",
-           "strongest_ngrams", "text", "text_figure"]
+__all__ = [
+    "MODELS", "autoencoder", "best_moves", "c3_connections", "capsnet", "capsnet_decoder", "capsules_figure",
+    "convnet", "digit_bitmaps", "go", "lenet5", "lenet5_images", "move_probabilities", "resnet18",
+    "strongest_ngrams", "text", "text_figure",
+]
 
 MODELS = {
     "capsnet": CAPSNET,
     "capsnet-published": CAPSNET_PUBLISHED,
     "convnet": CONVNET,
+    "go": GO,
     "lenet5": LENET5,
     "text": TEXT,
 }
