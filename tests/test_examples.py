@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib")
 
 SCRIPTS = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.py"))
 FILES = {
+    "convnet.py": {"convnet.png"},
     "lenet5_digits.py": {"lenet5_digits.safetensors", "lenet5_digits.png"},
     "capsnet.py": {"capsnet.png"},
     "go.py": {"go.png"},

@@ -75,3 +75,15 @@ def test_training_and_predictions_follow_pytorch(make, loss, peer_torch):
     with torch.inference_mode():
         expected = model.eval()(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(net.predict(x), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_convnet_learns_in_a_moment_and_draws_at_random_only_then():
+    net = models.convnet(filters=(8, 8, 16, 16))
+    (x, y), _ = pycnn.datasets.digits()
+    x, y = x[:300], y[:300]
+    history = net.fit(x, y, optimizer=pycnn.AdamW(0.003), epochs=3, batch_size=50, verbose=0)
+    assert history["loss"][-1] < 0.7 * history["loss"][0]
+    np.testing.assert_array_equal(net.predict(x[:20]), net.predict(x[:20]))
+    assert net.gradients(x[:20], y[:20])[0] != pytest.approx(net.evaluate(x[:20], y[:20])["loss"])
+    with pytest.raises(ValueError, match="a number for each of the four convolutions"):
+        models.convnet(filters=(8, 8))
