@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 import pycnn
 from pycnn import _kernels as K
-from pycnn import config, network, plan
+from pycnn import config, network, plan, stages
 from pycnn import layers as L
+from pycnn.arena import Buffer, place_buffers
 from pycnn.losses import MeanSquaredError, get_loss
-from pycnn.plan import Buffer, Plan, place_buffers
+from pycnn.plan import Plan
 from pycnn.storage import ALIGNMENT
 from pycnn.threads import ThreadChoice
 
@@ -496,7 +497,7 @@ def test_folded_and_fused_plans_compute_what_plain_ones_compute(last, monkeypatc
         return net.predict(xs), net.gradients(xs, ys, loss=losses_of(net))
 
     (outputs, (loss, gradients)) = found()
-    monkeypatch.setattr(plan, "absorbed_by", lambda *_: plan.Absorbed())
+    monkeypatch.setattr(stages, "absorbed_by", lambda *_: stages.Absorbed())
     (expected, (expected_loss, expected_gradients)) = found()
     np.testing.assert_allclose(outputs, expected, rtol=1e-11)
     assert loss == pytest.approx(expected_loss, rel=1e-12)
@@ -596,7 +597,7 @@ def fused_and_not(make, monkeypatch):
 
     fused = found()
     net = make("float64")
-    monkeypatch.setattr(plan, "absorbed_by", lambda *_: plan.Absorbed())
+    monkeypatch.setattr(stages, "absorbed_by", lambda *_: stages.Absorbed())
     assert kernels(net.plan(11))["max_pool_forward"] + kernels(net.plan(11))["activation_forward"]
     return fused, found()
 
