@@ -152,8 +152,8 @@ def train(args):
         net, *task.training_data(x, y), loss=task.loss, loss_weights=task.loss_weights,
         optimizer=recipe.optimizer(plan["lr"]), epochs=plan["epochs"], batch_size=plan["batch_size"],
         validation_data=task.test_data(*test), seed=plan["seed"],
-        callbacks=[CosineDecay(plan["epochs"], recipe.warmup), *recipe.callbacks()], augment=recipe.augment,
-        resume=bool(args.resume), verbose=args.verbose,
+        callbacks=[CosineDecay(plan["epochs"], min(recipe.warmup, plan["epochs"] - 1)), *recipe.callbacks()],
+        augment=recipe.augment, resume=bool(args.resume), verbose=args.verbose,
     )
     seconds = time.perf_counter() - begun
     path = os.path.join(folder, f"{args.model}.safetensors")

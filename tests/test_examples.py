@@ -20,6 +20,7 @@ FILES = {
     "gradients.py": {"gradients.png"},
     "lenet5.py": {"lenet5.png"},
     "sharpness.py": {"sharpness.png"},
+    "stn.py": {"stn.png"},
     "text.py": {"text.png"},
 }
 

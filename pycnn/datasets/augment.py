@@ -1,7 +1,11 @@
 """Augmentation: functions ``(batch, rng) -> batch`` that change each image a little, at random."""
 
+import math
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+
+from .. import functional
 
 
 class RandomShift:
@@ -56,6 +60,53 @@ class RandomFlip:
 
     def __repr__(self):
         return f"RandomFlip(axis={self.axis}, p={self.p})"
+
+
+class RandomAffine:
+    """Turns, scales and shifts each image ``(C, H, W)`` about its middle, with bilinear interpolation; what comes in is zero.
+
+    Parameters
+    ----------
+    rotation : float
+        Degrees, at least 0: the angle is uniform between -rotation and rotation.
+    scale : tuple of float
+        (least, greatest), both greater than 0.
+    shift : float
+        Positions, at least 0, along each axis.
+    """
+
+    def __init__(self, rotation=0.0, scale=(1.0, 1.0), shift=0.0):
+        self.rotation, self.shift = (finite_number(v, what) for v, what in ((rotation, "rotation"), (shift, "shift")))
+        if not isinstance(scale, (tuple, list)) or len(scale) != 2:
+            raise ValueError(f"scale must be (least, greatest), got {scale!r}")
+        self.scale = tuple(finite_number(s, "scale") for s in scale)
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale must be (least, greatest), both greater than 0, got {scale!r}")
+
+    def maps(self, count, size, rng):
+        """Affine maps ``(count, 2, 3)`` from where a value goes to where it comes from, of images of that (H, W)."""
+        angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation, count))
+        scale = rng.uniform(*self.scale, count)
+        shift = rng.uniform(-self.shift, self.shift, (count, 2, 1))
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / scale
+        half = np.array(size[::-1]) / 2                 # coordinates from -1 to 1, x first
+        linear = turn.transpose(2, 0, 1) * half / half[:, None]
+        return np.concatenate([linear, -linear @ (shift / half[:, None])], axis=2)
+
+    def __call__(self, batch, rng):
+        size = batch.shape[2:]
+        grid = functional.affine_grid_forward(self.maps(len(batch), size, rng).astype(batch.dtype), size)
+        return functional.grid_sample_forward(batch, grid)
+
+    def __repr__(self):
+        return f"RandomAffine(rotation={self.rotation}, scale={self.scale}, shift={self.shift})"
+
+
+def finite_number(value, what):
+    """`value` as a float, if it is a finite number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ValueError(f"{what} must be a finite number of at least 0, got {value!r}")
+    return float(value)
 
 
 class BoardSymmetries:
