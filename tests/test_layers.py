@@ -828,6 +828,7 @@ def test_parameters_and_connections_are_counted(make, shape, parameters, connect
     (lambda: L.ELU(0), "alpha must be a finite number greater than 0"),
     (lambda: L.LeakyReLU(math.inf), "alpha must be a finite number greater than 0"),
     (lambda: L.LeakyReLU(10**400), "alpha must be a finite number greater than 0"),
+    (lambda: L.ELU("1"), "alpha must be a number, got '1'"),
     (lambda: L.Dense(3, name=""), "a layer's name is a non-empty string without '/'"),
     (lambda: L.Dense(3, name="a/b"), "a layer's name is a non-empty string without '/'"),
     (lambda: pycnn.Input(()), "an input has 1 to 4 axes besides the batch"),

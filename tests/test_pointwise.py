@@ -184,7 +184,7 @@ def test_a_network_with_a_function_is_saved_and_loaded(layer, tmp_path):
 
 @pytest.mark.parametrize("make, error", [
     (lambda: L.GELU("erf"), """approximate must be "none" or "tanh", got 'erf'"""),
-    (lambda: L.HardSigmoid(0), "alpha must be greater than 0, got 0"),
+    (lambda: L.HardSigmoid(0), "alpha must be a finite number greater than 0, got 0"),
     (lambda: L.HardSigmoid(beta=math.nan), "beta must be a finite number, got nan"),
     (lambda: L.HardSigmoid(True), "alpha must be a number, got True"),
     (lambda: L.Clip(), "needs min, max or both"),

@@ -95,7 +95,7 @@ def test_what_is_dropped_is_zero_whatever_it_was():
     (lambda x: F.dropout(x, 0.5, seed=0.5), TypeError, "seed"),
     (lambda x: F.gaussian_noise(x, np.inf, seed=0), ValueError, "deviation must be a finite number"),
     (lambda x: L.Dropout(1.0), ValueError, "p must be a probability less than 1, got 1.0"),
-    (lambda x: L.Dropout(True), ValueError, "p must be a probability"),
+    (lambda x: L.Dropout(True), TypeError, "p must be a number, got True"),
     (lambda x: L.GaussianNoise(0), ValueError, "deviation must be a finite number greater than 0"),
     (lambda x: L.GaussianNoise(float("nan")), ValueError, "deviation"),
 ])

@@ -1,8 +1,6 @@
 """Activations as layers of their own; `Conv` and `Dense` also take them by name."""
 
-import sys
-
-from .base import Layer, activation_code, one_shape
+from .base import Layer, activation_code, number_within, one_shape
 
 
 class Activation(Layer):
@@ -46,7 +44,7 @@ class LeakyReLU(Activation):
 
     def __init__(self, alpha=0.01, name=None):
         super().__init__(name)
-        self.alpha = checked_alpha(alpha)
+        self.alpha = number_within(alpha, "alpha")
 
 
 class ELU(Activation):
@@ -62,7 +60,7 @@ class ELU(Activation):
 
     def __init__(self, alpha=1.0, name=None):
         super().__init__(name)
-        self.alpha = checked_alpha(alpha)
+        self.alpha = number_within(alpha, "alpha")
 
 
 class Sigmoid(Activation):
@@ -94,9 +92,3 @@ class SELU(Activation):
     variance 1 (Klambauer et al. 2017, arXiv:1706.02515)."""
 
     kind = "selu"
-
-
-def checked_alpha(alpha):
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha <= sys.float_info.max:
-        raise ValueError(f"alpha must be a finite number greater than 0, got {alpha!r}")
-    return float(alpha)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
+import numbers
+import sys
 from dataclasses import dataclass, field
 from typing import Callable
 
@@ -356,9 +359,11 @@ def one_shape(shapes, axes, expects):
     return shapes[0]
 
 
-def number_within(value, what, most):
-    """`value` as a float, if it is a number greater than 0 and at most `most`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most or value == float("inf"):
-        raise ValueError(f"{what} must be a finite number greater than 0"
-                         f"{'' if most == float('inf') else f' and at most {most}'}, got {value!r}")
+def number_within(value, what, most=math.inf, above=0):
+    """`value` as a float, if it is a finite number greater than `above` and at most `most`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{what} must be a number, got {value!r}")
+    if not (above < value <= most and abs(value) <= sys.float_info.max):
+        bounds = [f"greater than {above}"] * (above > -math.inf) + [f"at most {most}"] * (most < math.inf)
+        raise ValueError(f"{what} must be a finite number{' ' * bool(bounds)}{' and '.join(bounds)}, got {value!r}")
     return float(value)

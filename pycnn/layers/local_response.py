@@ -1,11 +1,8 @@
 """Local response normalisation."""
 
-from math import inf
-
 from .. import _kernels as K
 from ..shapes import per_axis
-from .base import Layer, one_shape
-from .norm import number_within
+from .base import Layer, number_within, one_shape
 
 
 class LocalResponseNorm(Layer):
@@ -27,7 +24,7 @@ class LocalResponseNorm(Layer):
     def __init__(self, size=5, alpha=1e-4, beta=0.75, k=1.0, name=None):
         super().__init__(name)
         self.size = per_axis(size, 1, "size")[0]
-        self.alpha, self.beta, self.k = (number_within(v, w, inf) for v, w in ((alpha, "alpha"), (beta, "beta"), (k, "k")))
+        self.alpha, self.beta, self.k = (number_within(v, w) for v, w in ((alpha, "alpha"), (beta, "beta"), (k, "k")))
 
     def output_shape(self, *shapes):
         return one_shape(shapes, range(1, 5), "1 to 4 axes")

@@ -33,7 +33,7 @@ class BatchNorm(Layer):
 
     def __init__(self, epsilon=1e-5, momentum=0.1, weight_init="ones", bias_init="zeros", name=None):
         super().__init__(name)
-        self.epsilon = number_within(epsilon, "epsilon", float("inf"))
+        self.epsilon = number_within(epsilon, "epsilon")
         self.momentum = number_within(momentum, "momentum", 1)
         self.weight_init, self.bias_init = weight_init, bias_init
 

@@ -1,9 +1,9 @@
 """Functions of each value whose slope needs the value itself: they are no part of other kernels, as activations are."""
 
-from math import inf, isfinite
+from math import inf
 
 from .._kernels import POINTWISE
-from .base import Layer, one_shape
+from .base import Layer, number_within, one_shape
 
 
 class Pointwise(Layer):
@@ -71,9 +71,7 @@ class HardSigmoid(Pointwise):
 
     def __init__(self, alpha=1 / 6, beta=0.5, name=None):
         super().__init__(name)
-        self.alpha, self.beta = finite(alpha, "alpha"), finite(beta, "beta")
-        if self.alpha <= 0:
-            raise ValueError(f"alpha must be greater than 0, got {alpha!r}")
+        self.alpha, self.beta = number_within(alpha, "alpha"), number_within(beta, "beta", above=-inf)
 
     @property
     def function(self):
@@ -111,7 +109,8 @@ class Clip(Pointwise):
 
     def __init__(self, min=None, max=None, name=None):
         super().__init__(name)
-        self.min, self.max = (None if v is None else finite(v, what) for v, what in ((min, "min"), (max, "max")))
+        self.min = None if min is None else number_within(min, "min", above=-inf)
+        self.max = None if max is None else number_within(max, "max", above=-inf)
         if self.min is None and self.max is None:
             raise ValueError("needs min, max or both")
         low, high = self.function[1:]
@@ -121,16 +120,3 @@ class Clip(Pointwise):
     @property
     def function(self):
         return (POINTWISE.index(self.kind), -inf if self.min is None else self.min, inf if self.max is None else self.max)
-
-
-def finite(value, what):
-    """`value` as a float, if it is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{what} must be a number, got {value!r}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = inf
-    if not isfinite(number):
-        raise ValueError(f"{what} must be a finite number, got {value!r}")
-    return number

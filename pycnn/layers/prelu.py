@@ -1,12 +1,11 @@
 """Rectifiers that learn their slope."""
 
-from math import prod
+from math import inf, prod
 
 import numpy as np
 
 from .. import _kernels as K
-from .base import Layer, ParameterSpec, one_shape
-from .pointwise import finite
+from .base import Layer, ParameterSpec, number_within, one_shape
 
 
 class PReLU(Layer):
@@ -24,7 +23,7 @@ class PReLU(Layer):
 
     def __init__(self, init=0.25, name=None):
         super().__init__(name)
-        self.init = finite(init, "init")
+        self.init = number_within(init, "init", above=-inf)
 
     def output_shape(self, *shapes):
         return one_shape(shapes, range(1, 5), "1 to 4 axes")

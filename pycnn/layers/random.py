@@ -4,6 +4,8 @@ What they draw follows from the network's ``seed`` and the number of the optimiz
 the same in every layout and on any number of threads. ``Network.gradients`` draws as the next training step would.
 """
 
+from math import inf
+
 from .base import Layer, number_within, one_shape
 
 
@@ -42,9 +44,9 @@ class Dropout(AtRandom):
 
     def __init__(self, p=0.5, maps=False, name=None):
         super().__init__(name)
-        if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p < 1:
+        self.p, self.maps = number_within(p, "p", above=-inf), bool(maps)
+        if not 0 <= self.p < 1:
             raise ValueError(f"p must be a probability less than 1, got {p!r}")
-        self.p, self.maps = float(p), bool(maps)
 
     def draws(self, b):
         return b.training and self.p > 0
@@ -74,7 +76,7 @@ class GaussianNoise(AtRandom):
 
     def __init__(self, deviation, name=None):
         super().__init__(name)
-        self.deviation = number_within(deviation, "deviation", float("inf"))
+        self.deviation = number_within(deviation, "deviation")
 
     def call(self, b, s, x, y):
         b.call("gaussian_noise", s.layout, b.batch, s.output.channels, s.output.positions, self.deviation, s.stream,

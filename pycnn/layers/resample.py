@@ -1,11 +1,10 @@
 """Layers that take each output from few inputs of its own map, by a sparse matrix along each spatial axis: padding,
 cropping, upsampling, adaptive averages."""
 
-from math import prod
+from math import inf, prod
 
 from .. import resampling
-from ..functional.programs import number
-from .base import Layer, one_shape
+from .base import Layer, number_within, one_shape
 
 
 class Resample(Layer):
@@ -102,7 +101,7 @@ class Pad(Resample):
         super().__init__(name)
         if mode not in resampling.PAD_MODES:
             raise ValueError(f"mode must be one of {', '.join(resampling.PAD_MODES)}, got {mode!r}")
-        self.padding, self.mode, self.value = padding, mode, number(value, "value")
+        self.padding, self.mode, self.value = padding, mode, number_within(value, "value", above=-inf)
 
     @property
     def empty(self):

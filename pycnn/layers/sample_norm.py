@@ -4,8 +4,7 @@ from math import prod
 
 from .. import _kernels as K
 from ..shapes import integer
-from .base import Layer, ParameterSpec, one_shape
-from .norm import number_within
+from .base import Layer, ParameterSpec, number_within, one_shape
 
 
 class SampleNorm(Layer):
@@ -16,7 +15,7 @@ class SampleNorm(Layer):
 
     def __init__(self, epsilon=1e-5, weight_init="ones", bias_init="zeros", name=None):
         super().__init__(name)
-        self.epsilon = number_within(epsilon, "epsilon", float("inf"))
+        self.epsilon = number_within(epsilon, "epsilon")
         self.weight_init, self.bias_init = weight_init, bias_init
 
     def divided(self, shape):
