@@ -18,6 +18,7 @@ FILES = {
     "capsnet.py": {"capsnet.png"},
     "go.py": {"go.png"},
     "gradients.py": {"gradients.png"},
+    "image_networks.py": {"image_networks.png"},
     "lenet5.py": {"lenet5.png"},
     "sharpness.py": {"sharpness.png"},
     "stn.py": {"stn.png"},

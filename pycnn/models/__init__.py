@@ -6,19 +6,16 @@ from .convnet import CONVNET, convnet
 from .digit_bitmaps import digit_bitmaps
 from .go import GO, best_moves, go, move_probabilities
 from .lenet5 import LENET5, c3_connections, lenet5, lenet5_images
-from .resnet18 import resnet18
+from .mobilenet import MOBILENET, mobilenet
+from .resnet18 import RESNET18, resnet18
 from .stn import STN, STN_WITHOUT, stn, transformed, transformer_figure
 from .text import TEXT, text
 from .text_figure import strongest_ngrams, text_figure
+from .vgg16 import VGG16, vgg16
 
-__all__ = [
-    "MODELS", "autoencoder", "best_moves", "c3_connections", "capsnet", "capsnet_decoder", "capsules_figure",
-    "convnet", "digit_bitmaps", "go", "lenet5", "lenet5_images", "move_probabilities", "resnet18",
-    "strongest_ngrams", "text", "text_figure",
-]
-__all__ = ["MODELS", "autoencoder", "c3_connections", "capsnet", "capsnet_decoder", "capsules_figure", "convnet",
-           "digit_bitmaps", "lenet5", "lenet5_images", "resnet18", "stn", "strongest_ngrams", "text", "text_figure",
-           "transformed", "transformer_figure"]
+__all__ = ["MODELS", "autoencoder", "best_moves", "c3_connections", "capsnet", "capsnet_decoder", "capsules_figure",
+           "convnet", "digit_bitmaps", "go", "lenet5", "lenet5_images", "move_probabilities", "resnet18", "stn",
+           "strongest_ngrams", "text", "text_figure", "transformed", "transformer_figure"]
 
 MODELS = {
     "capsnet": CAPSNET,
@@ -26,7 +23,10 @@ MODELS = {
     "convnet": CONVNET,
     "go": GO,
     "lenet5": LENET5,
+    "mobilenet": MOBILENET,
+    "resnet18": RESNET18,
     "stn": STN,
     "stn-without": STN_WITHOUT,
     "text": TEXT,
+    "vgg16": VGG16,
 }

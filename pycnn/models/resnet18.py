@@ -3,13 +3,17 @@
 from .. import layers as L
 from ..graph import Input
 from ..network import Network
+from ..optimizers import AdamW
+from ..tasks import Model, Recipe
+from .small_images import SmallImages
 
 WIDTHS = (64, 128, 256, 512)    # maps of the four stages, of two blocks each
 
 
-def normalised(x, filters, kernel_size, stride, padding, name):
+def normalised(x, filters, kernel_size, stride, padding, name, groups=1):
     """A convolution without bias, and its normalisation."""
-    h = L.Conv(filters, kernel_size, stride=stride, padding=padding, bias=False, weight_init=he_normal_fan_out, name=name)(x)
+    h = L.Conv(filters, kernel_size, stride=stride, padding=padding, groups=groups, bias=False,
+               weight_init=he_normal_fan_out, name=name)(x)
     return L.BatchNorm(name=f"{name}.norm")(h)
 
 
@@ -62,3 +66,6 @@ def resnet18(classes=1000, shape=(3, 224, 224), seed=0):
             h = block(h, filters, 2 if stage > 1 and number == 1 else 1, f"stage{stage}.block{number}")
     h = L.GlobalAvgPool(name="average")(h)
     return Network(image, L.Dense(classes, name="output")(h), name="resnet18", seed=seed)
+
+
+RESNET18 = Model(resnet18, {data: Recipe(2, 32, AdamW, 1e-3) for data in ("fashion-mnist", "digits")}, SmallImages())
