@@ -2,9 +2,9 @@
 
 from . import augment
 from .digits import digits
+from .distorted_digits import distorted_digits
 from .go import go_games
 from .go_planes import go_planes
-from .distorted_digits import distorted_digits
 from .mnist_family import fashion_mnist, mnist
 from .sentences import Vocabulary, movie_review_sentences, movie_review_vocabulary, movie_reviews
 
@@ -15,8 +15,6 @@ CLASS_NAMES = {     # of the sets whose labels are not the digits they look like
 }
 
 __all__ = [
-    "CLASS_NAMES", "Vocabulary", "augment", "digits", "fashion_mnist", "go_games", "go_planes", "mnist",
-    "movie_review_sentences", "movie_review_vocabulary", "movie_reviews",
+    "CLASS_NAMES", "Vocabulary", "augment", "digits", "distorted_digits", "fashion_mnist", "go_games", "go_planes",
+    "mnist", "movie_review_sentences", "movie_review_vocabulary", "movie_reviews",
 ]
-__all__ = ["CLASS_NAMES", "Vocabulary", "augment", "digits", "distorted_digits", "fashion_mnist", "mnist",
-           "movie_review_sentences", "movie_review_vocabulary", "movie_reviews"]
