@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-from gradient_checks import (
-    ACTIVATIONS, LANES, LAYOUTS, alone_or_inside, batches, check, each_layout, maps_in, windows,
-)
+from gradient_checks import ACTIVATIONS, LANES, LAYOUTS, alone_or_inside, batches, check, each_layout, maps_in, windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,8 +27,9 @@ def local_layers(draw):
 @settings(max_examples=150)
 @given(local_layers(), CHANNELS, CHANNELS, st.booleans(), st.sampled_from([None, *ACTIVATIONS]), st.booleans(), batches,
        each_layout)
-def test_local_connections_of_any_geometry_and_their_gradients(local, channels, filters, bias, activation, inside, batch,
-                                                               layout):
+def test_local_connections_of_any_geometry_and_their_gradients(
+    local, channels, filters, bias, activation, inside, batch, layout
+):
     spatial, arguments, sections = local
     layer = L.LocallyConnected(filters, **arguments, sections=sections, bias=bias, activation=activation)
     with maps_in(layout):
@@ -52,7 +51,8 @@ def test_functional_agrees_with_the_reference_on_arrays_in_any_order(dtype, loca
 
     x, w, dy = drawn(n, c, *spatial), drawn(k, *sections, c, *kernel), drawn(n, k, *out)
     b = drawn(k, *sections) if bias else None
-    results = (functional.local_conv_forward(x, w, b, **arguments), *functional.local_conv_backward(dy, x, w, **arguments))
+    results = [functional.local_conv_forward(x, w, b, **arguments),
+               *functional.local_conv_backward(dy, x, w, **arguments)]
     exact = [a if a is None else a.astype(np.float64) for a in (x, w, b, dy)]
     size = [a if a is None else np.abs(a) for a in exact]
     expected, magnitudes = ([reference.local_conv_forward(x, w, b, **arguments),
@@ -123,8 +123,8 @@ def test_a_saved_network_is_loaded_with_its_sections(tmp_path):
 
 def test_results_do_not_depend_on_the_number_of_threads():
     rng = np.random.default_rng(1)
-    x, w = rng.uniform(-1, 1, (50, 3, 12, 9)).astype(np.float32), rng.uniform(-1, 1, (9, 10, 1, 3, 3, 3)).astype(np.float32)
-    dy = rng.uniform(-1, 1, (50, 9, 10, 7)).astype(np.float32)
+    x, w, dy = (rng.uniform(-1, 1, shape).astype(np.float32)
+                for shape in ((50, 3, 12, 9), (9, 10, 1, 3, 3, 3), (50, 9, 10, 7)))
     before = pycnn.get_num_threads()
     try:
         found = []

@@ -15,7 +15,7 @@ def _checked(x, w, stride, padding, dilation, *others):
     if 0 in w.shape:
         raise ValueError(f"w must not be empty, got shape {w.shape}")
     if w.shape[1 + rank] != c:
-        raise ValueError(f"w of shape {w.shape}, (K, *sections, C, *kernel), reads {w.shape[1 + rank]} channels; x has {c}")
+        raise ValueError(f"w {w.shape}, (K, *sections, C, *kernel), reads {w.shape[1 + rank]} channels; x has {c}")
     stride, dilation = shapes.per_axis(stride, rank, "stride"), shapes.per_axis(dilation, rank, "dilation")
     padding = shapes.resolve_padding(padding, size, kernel, stride, dilation)
     out = shapes.conv_output_shape(size, kernel, stride, padding, dilation)
@@ -28,8 +28,8 @@ def _checked(x, w, stride, padding, dilation, *others):
 def local_conv_forward(x, w, b=None, *, stride=1, padding=0, dilation=1):
     """Convolution whose weights are those of the section s of each position.
 
-    y[n, k, q] = b[k, s] + sum_c,t w[k, s, c, t] x[n, c, stride q + dilation t - before]. Of m positions along an axis, cut
-    into p sections, section i has those from ``m i // p`` up to ``m (i + 1) // p``.
+    y[n, k, q] = b[k, s] + sum_c,t w[k, s, c, t] x[n, c, stride q + dilation t - before]. Of m positions along an axis,
+    cut into p sections, section i has those from ``m i // p`` up to ``m (i + 1) // p``.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def local_conv_forward(x, w, b=None, *, stride=1, padding=0, dilation=1):
 
 
 def local_conv_backward(dy, x, w, *, stride=1, padding=0, dilation=1):
-    """Gradients of `local_conv_forward`: dx ``(N, C, *S)``, dw ``(K, *sections, C, *kernel)`` and db ``(K, *sections)``."""
+    """Gradients of `local_conv_forward`: dx, dw and db, of the shapes of x, w and b."""
     x, w, y_shape, local = _checked(x, w, stride, padding, dilation, dy)
     dy, b_shape = programs.tensor_of(dy, x.dtype, "dy", y_shape), w.shape[: x.ndim - 1]
 

@@ -9,11 +9,11 @@ from .conv import Sliding
 
 
 class LocallyConnected(Sliding):
-    """y[k, q] = f(b[k, s] + sum over c, taps t of w[k, s, c, t] x[c, q stride + t dilation - before]), s the section of q.
+    """y[k, q] = f(b[k, s] + sum over c, t of w[k, s, c, t] x[c, q stride + t dilation - before]), s the section of q.
 
     A convolution with weights of its own at each position (LeCun 1989; Taigman et al. 2014), or in each section of
-    neighbouring positions: limited weight sharing (Abdel-Hamid et al. 2012). Of n positions along an axis, cut into m sections,
-    section i has those from ``n i // m`` up to ``n (i + 1) // m``. With one section it is a `Conv`.
+    neighbouring positions: limited weight sharing (Abdel-Hamid et al. 2012). Of n positions along an axis, cut into m
+    sections, section i has those from ``n i // m`` up to ``n (i + 1) // m``. With one section it is a `Conv`.
 
     Input ``(C, L)``, ``(C, H, W)`` or ``(C, D, H, W)``, output ``(filters, ...)`` as of `Conv`; weight
     ``(filters, *sections, C, *kernel)``, bias ``(filters, *sections)``.
@@ -34,7 +34,8 @@ class LocallyConnected(Sliding):
 
     def __init__(self, filters, kernel_size, stride=1, padding=0, dilation=1, sections=None, bias=True, activation=None,
                  weight_init="default", bias_init="zeros", name=None):
-        super().__init__(filters, kernel_size, stride, padding, dilation, bias, activation, weight_init, bias_init, name)
+        super().__init__(filters, kernel_size, stride, padding, dilation, bias, activation, weight_init, bias_init,
+                         name)
         self.sections = sections
         for parts in () if sections is None else sections if isinstance(sections, (tuple, list)) else (sections,):
             integer(parts, "sections", 1)

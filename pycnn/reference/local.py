@@ -33,8 +33,8 @@ def _pieces(x, w, stride, padding, dilation):
 def local_conv_forward(x, w, b=None, *, stride=1, padding=0, dilation=1):
     """Convolution whose weights are those of the section s of each position.
 
-    y[n, k, q] = b[k, s] + sum_c,t w[k, s, c, t] x[n, c, stride q + dilation t - before]. Of m positions along an axis, cut
-    into p sections, section i has those from m i // p up to m (i + 1) // p.
+    y[n, k, q] = b[k, s] + sum_c,t w[k, s, c, t] x[n, c, stride q + dilation t - before]. Of m positions along an axis,
+    cut into p sections, section i has those from m i // p up to m (i + 1) // p.
 
     Parameters
     ----------
@@ -74,6 +74,6 @@ def local_conv_backward(dy, x, w, *, stride=1, padding=0, dilation=1):
         of_section = (slice(None), *section)
         weights = w[of_section]
         dx[source] += conv_backward_data(dy[positions], weights, padded[source].shape, stride=stride, dilation=dilation)
-        dw[of_section], db[of_section] = conv_backward_weights(dy[positions], padded[source], weights.shape, stride=stride,
-                                                               dilation=dilation)
+        dw[of_section], db[of_section] = conv_backward_weights(
+            dy[positions], padded[source], weights.shape, stride=stride, dilation=dilation)
     return crop(dx, before, x.shape[2:]), dw, db
