@@ -28,6 +28,7 @@ FILES = {
 NEEDS = {       # script -> the modules and programs that it needs beside those of all
     "go.py": ("sgfmill", "/usr/games/gnugo"),
     "text.py": ("sklearn",),
+    "speech.py": ("scipy", "/usr/bin/espeak-ng"),
 }
 
 

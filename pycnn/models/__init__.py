@@ -8,6 +8,7 @@ from .go import GO, best_moves, go, move_probabilities
 from .lenet5 import LENET5, c3_connections, lenet5, lenet5_images
 from .mobilenet import MOBILENET, mobilenet
 from .resnet18 import RESNET18, resnet18
+from .speech import SPEECH, SPEECH_SECTIONS, SPEECH_TIME, speech
 from .stn import STN, STN_WITHOUT, stn, transformed, transformer_figure
 from .text import TEXT, text
 from .text_figure import strongest_ngrams, text_figure
@@ -18,6 +19,9 @@ __all__ = [
     "convnet", "digit_bitmaps", "go", "lenet5", "lenet5_images", "mobilenet", "move_probabilities", "resnet18",
     "stn", "strongest_ngrams", "text", "text_figure", "transformed", "transformer_figure", "vgg16",
 ]
+__all__ = ["MODELS", "autoencoder", "best_moves", "c3_connections", "capsnet", "capsnet_decoder", "capsules_figure",
+           "convnet", "digit_bitmaps", "go", "lenet5", "lenet5_images", "mobilenet", "move_probabilities", "resnet18",
+           "speech", "stn", "strongest_ngrams", "text", "text_figure", "transformed", "transformer_figure", "vgg16"]
 
 MODELS = {
     "capsnet": CAPSNET,
@@ -27,6 +31,9 @@ MODELS = {
     "lenet5": LENET5,
     "mobilenet": MOBILENET,
     "resnet18": RESNET18,
+    "speech": SPEECH,
+    "speech-sections": SPEECH_SECTIONS,
+    "speech-time": SPEECH_TIME,
     "stn": STN,
     "stn-without": STN_WITHOUT,
     "text": TEXT,
