@@ -1,4 +1,5 @@
-"""One picture of a trained classifier: how it learned, what it confuses, and what its first layer looks for."""
+"""Pictures of trained networks: how a classifier learned, what it confuses, what its first layer looks for; and what a
+network makes of images."""
 
 from __future__ import annotations
 
@@ -64,6 +65,36 @@ def new_figure(width, height):
     except ImportError:
         raise ImportError("figures need matplotlib: pip install pycnn[plot]") from None
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def rows_of_images(rows, title=None):
+    """Rows of images, one below the other, so that images that belong together form a column.
+
+    Parameters
+    ----------
+    rows : dict of str to array (N, C, H, W)
+        By the name of the row; C is 1 or 3, values in [0, 1], and N the same for all.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        When matplotlib is missing.
+    """
+    columns = len(next(iter(rows.values())))
+    figure = new_figure(columns + 1, len(rows) + 0.5)
+    for line, (name, images) in zip(figure.subplots(len(rows), columns, squeeze=False), rows.items()):
+        for axes, image in zip(line, images):
+            axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
+            axes.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name, fontsize=12)
+    if title:
+        figure.suptitle(title, fontsize=12)
+    return figure
 
 
 def confusion_matrix(labels, predicted, classes):

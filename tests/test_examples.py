@@ -13,7 +13,9 @@ pytest.importorskip("matplotlib")
 
 SCRIPTS = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.py"))
 FILES = {
+    "autoencoder.py": {"autoencoder.png"},
     "convnet.py": {"convnet.png"},
+    "denoiser.py": {"denoiser.png"},
     "lenet5_digits.py": {"lenet5_digits.safetensors", "lenet5_digits.png"},
     "capsnet.py": {"capsnet.png"},
     "go.py": {"go.png"},

@@ -102,6 +102,30 @@ class RandomAffine:
         return f"RandomAffine(rotation={self.rotation}, scale={self.scale}, shift={self.shift})"
 
 
+class RandomNoise:
+    """Adds normal noise to every value, and clips what goes beyond the range of the images.
+
+    Parameters
+    ----------
+    scale : float
+        Standard deviation, finite and at least 0.
+    low, high : float
+        The range.
+    """
+
+    def __init__(self, scale, low=0.0, high=1.0):
+        if not low < high:
+            raise ValueError(f"low must be less than high, got {low!r} and {high!r}")
+        self.scale, self.low, self.high = finite_number(scale, "scale"), float(low), float(high)
+
+    def __call__(self, batch, rng):
+        noise = rng.standard_normal(batch.shape, dtype=batch.dtype)
+        return np.clip(batch + batch.dtype.type(self.scale) * noise, self.low, self.high)
+
+    def __repr__(self):
+        return f"RandomNoise({self.scale}, low={self.low}, high={self.high})"
+
+
 def finite_number(value, what):
     """`value` as a float, if it is a finite number of at least 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
