@@ -307,7 +307,8 @@ def load_data(name, folder):
     if folder is None:
         return read()
     if not inspect.signature(read).parameters:
-        raise InputError(f"--data-dir: the {name} ship with pycnn")
+        where = "ship with pycnn" if name == "digits" else "are kept in the folder that PYCNN_DATA names"
+        raise InputError(f"--data-dir: the {name} {where}")
     try:
         return read(folder)
     except OSError as error:

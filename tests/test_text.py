@@ -69,6 +69,8 @@ def test_sentences_become_rows_of_numbers_and_words_again():
     assert [vocabulary.decode(row) for row in ids] == [["b", "a", "<unknown>"], [], ["a"] * 4]
     with pytest.raises(ValueError, match="length must be at least 1"):
         vocabulary.encode(["a"], 0)
+    with pytest.raises(TypeError, match="a list of sentences, got the string 'a b'"):
+        vocabulary.encode("a b", 4)
 
 
 # ---- the archive -----------------------------------------------------------------------------------------------------
@@ -197,3 +199,8 @@ def test_the_command_trains_it_and_evaluates_its_file(archive, tmp_path, monkeyp
     net = pycnn.load(f"{out}/text.safetensors")
     assert net["table"].vocabulary == len(datasets.movie_review_vocabulary())
     assert np.linalg.norm(net["output"].weight, axis=1).max() <= 3
+
+
+def test_the_command_says_that_the_sentences_come_from_no_other_folder(tmp_path):
+    with pytest.raises(cli.InputError, match="the movie-reviews are kept in the folder that PYCNN_DATA names"):
+        cli.load_data("movie-reviews", str(tmp_path))

@@ -72,6 +72,8 @@ class Vocabulary:
 
     def encode(self, sentences, length=LENGTH):
         """The numbers of the words of each sentence: an array of int64 (N, length), cut or filled up with 0."""
+        if isinstance(sentences, str):
+            raise TypeError(f"encode takes a list of sentences, got the string {sentences[:60]!r}")
         ids = np.full((len(sentences), integer(length, "length", 1)), PADDING, np.int64)
         for row, sentence in zip(ids, sentences):
             numbers = [self._numbers.get(word, UNKNOWN) for word in words_of(sentence)[:length]]
