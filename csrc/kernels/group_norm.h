@@ -229,6 +229,48 @@ INLINE norm_plane unit_plane(const group_args *a, const group_unit *u, int64_t j
     return (norm_plane){.mean = vload(statistics), .inverse = vload(statistics + V), .lanes = unit_lanes(&a->maps, j)};
 }
 
+/* Of maps of one position, whose parameters change from vector to vector: where a unit lies, its statistics, and gamma. */
+typedef struct { int64_t begin, size; vec mean, inverse; const real *gamma; } value_unit;
+
+INLINE int has_single_values(const group_maps *m) { return m->positions == 1 && m->layout != PYCNN_CHANNELS; }
+
+INLINE value_unit value_unit_of(const group_args *a, const group_unit *u)
+{
+    const norm_plane p = unit_plane(a, u, 0);
+    return (value_unit){unit_offset(&a->maps, u, 0), unit_size(&a->maps, u), p.mean, p.inverse,
+                        a->gamma + unit_maps(&a->maps, u, 0).begin};
+}
+
+/* gamma dy of the vector at real i of a unit. */
+INLINE vec value_gradient(const group_args *a, const value_unit *w, int64_t i, const int samples)
+{
+    const vec gamma = samples ? vset1(w->gamma[i / V]) : vload_upto(w->gamma + i, w->size - i);
+    return gamma * vload_upto(a->dy + w->begin + i, w->size - i);
+}
+
+INLINE void sum_value_gradients(const group_args *a, const value_unit *w, const int samples, double sums[2 * V])
+{
+    for (int64_t begin = 0; begin < w->size; begin += ELEMENTS_PER_TASK) {
+        vec g = vset1(0), gd = vset1(0);
+        for (int64_t i = begin; i < min64(w->size, begin + ELEMENTS_PER_TASK); i += V) {
+            const vec b = value_gradient(a, w, i, samples);     /* zero where x is not there */
+            g += b, gd = vfma(b, vload_upto(a->x + w->begin + i, w->size - i) - w->mean, gd);
+        }
+        add_lanes(sums, g);
+        add_lanes(sums + V, gd);
+    }
+}
+
+INLINE void write_value_gradients(const group_args *a, const value_unit *w, const int samples, vec g_mean, vec gd_mean,
+                                  int64_t lanes)
+{
+    for (int64_t i = 0; i < w->size; i += V) {
+        const vec d = vload_upto(a->x + w->begin + i, w->size - i) - w->mean;
+        const vec dx = w->inverse * (value_gradient(a, w, i, samples) - vfma(d, gd_mean, g_mean));
+        vstore_upto(a->dx + w->begin + i, vkeep_first(dx, lanes, 0), w->size - i);
+    }
+}
+
 /* The sums of gamma dy, and behind those of all parts, of gamma dy (x - mean), over groups. */
 static void sum_unit_gradients(const group_args *a, const group_unit *u, double *sums)
 {
@@ -236,7 +278,11 @@ static void sum_unit_gradients(const group_args *a, const group_unit *u, double 
     const int64_t parts = unit_parts(m, u), size = m->positions * V;
     for (int64_t i = 0; i < 2 * parts * V; i++) sums[i] = 0;
     vec g = vset1(0), gd = vset1(0);
-    for (int64_t j = 0, pending = 0; j < u->planes; j++) {
+    if (has_single_values(m)) {
+        const value_unit w = value_unit_of(a, u);
+        if (m->layout == PYCNN_SAMPLES) sum_value_gradients(a, &w, 1, sums);
+        else sum_value_gradients(a, &w, 0, sums);
+    } else for (int64_t j = 0, pending = 0; j < u->planes; j++) {
         const norm_plane p = unit_plane(a, u, j);
         const vec gamma = unit_parameter(m, a->gamma, u, j);
         const int64_t at = unit_offset(m, u, j), part = part_of_plane(m, j);
@@ -274,6 +320,12 @@ static void run_group_norm_backward_data(const void *args, int64_t begin, int64_
                 for (int l = 0; l < V; l++)
                     for (int i = 0; i < 2; i++) means[i][l] = (real)(share * sums[(i * parts + j) * V + l]);
             const vec g_mean = vload(means[0]), gd_mean = p.inverse * p.inverse * vload(means[1]);
+            if (has_single_values(m)) {
+                const value_unit w = value_unit_of(a, &u);
+                if (m->layout == PYCNN_SAMPLES) write_value_gradients(a, &w, 1, g_mean, gd_mean, samples);
+                else write_value_gradients(a, &w, 0, g_mean, gd_mean, V);
+                break;
+            }
             const int64_t at = unit_offset(m, &u, j);
             for (int64_t i = at; i < at + m->positions * V; i += V) {
                 const vec d = vload_upto(a->x + i, p.lanes) - p.mean, g = gamma * vload_upto(a->dy + i, p.lanes);
