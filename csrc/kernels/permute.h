@@ -3,8 +3,8 @@
  * Elements are reals, in PLAIN, or vectors: of samples, or of channels that stay where they are. The gradient is the
  * same kernel with the inverse order. Axes that stay neighbours are one. If the last one stays last, runs of it are
  * copied; else two axes matter: that along which x is contiguous and that along which y is. They span matrices that
- * are transposed, in blocks that the nearest caches hold: reals in squares of V rows of V, in registers; vectors one by
- * one. Bound by memory. */
+ * are transposed, in blocks that the nearest caches hold: reals in squares of V rows of V, in registers, or where one
+ * side is that of a few channels, as pixels that are interleaved; vectors one by one. Bound by memory. */
 
 #define PERMUTE_BLOCK 64                /* elements of a block's edge */
 
@@ -14,6 +14,7 @@ typedef struct {
     int64_t n, unit, size[4], x_stride[4], y_stride[4];
     int64_t blocks_down, blocks_along;  /* of a matrix: along `across`, and along the last axis */
     int64_t matrices;                   /* of a sample */
+    pixel_lanes lanes;                  /* where one side of them is at most MOST_INTERLEAVED */
     const real *x;
     real *y;
 } permute_args;
@@ -51,7 +52,11 @@ INLINE void transpose_square(const real *x, int64_t x_stride, int64_t rows, int6
 INLINE void transpose_block(const permute_args *p, const real *x, int64_t rows, int64_t columns, real *y)
 {
     const int64_t x_stride = p->x_stride[p->rank - 1] * p->unit, y_stride = p->y_stride[p->across] * p->unit;
-    if (p->unit == 1) {
+    if (p->unit == 1 && y_stride == rows && rows <= MOST_INTERLEAVED) {
+        interleave(&p->lanes, x, x_stride, rows, columns, y);
+    } else if (p->unit == 1 && x_stride == columns && columns <= MOST_INTERLEAVED) {
+        pixels_to_rows(&p->lanes, x, columns, rows, y, y_stride);
+    } else if (p->unit == 1) {
         for (int64_t j = 0; j < columns; j += V)
             for (int64_t i = 0; i < rows; i += V)
                 transpose_square(x + i * x_stride + j, x_stride, min64(V, rows - i), min64(V, columns - j),
@@ -132,6 +137,8 @@ static int permute(pycnn_step *step, pycnn_layout layout, int64_t n, const int64
         if (a != p.across) p.matrices *= p.size[a];
     if (p.across == last)
         return PREPARE(step, run_permute_runs, ceil_div(n * p.matrices, RUNS_PER_TASK(&p)), 0, p);
+    if (p.size[last] <= MOST_INTERLEAVED) find_pixel_lanes(p.size[last], &p.lanes);
+    else find_row_lanes(p.size[p.across], &p.lanes);
     p.blocks_along = ceil_div(p.size[last], PERMUTE_BLOCK), p.blocks_down = ceil_div(p.size[p.across], PERMUTE_BLOCK);
     return PREPARE(step, run_permute, n * p.matrices * p.blocks_down * p.blocks_along, 0, p);
 }

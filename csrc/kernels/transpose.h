@@ -127,6 +127,30 @@ static void deinterleave(int64_t count, const real *from, int64_t n, vec *x)
     }
 }
 
+/* The way back: the lanes of vector v of interleaved pixels that go to row ch. */
+static void find_row_lanes(int64_t count, pixel_lanes *lanes)
+{
+    for (int64_t ch = 0; ch < count && count <= MOST_INTERLEAVED; ch++)
+        for (int64_t v = 0; v < count; v++)
+            for (int64_t l = 0; l < V; l++)
+                lanes->of[ch][v][l] = (l * count + ch) / V == v ? (lane_int)((l * count + ch) % V) : -1;
+}
+
+/* to[ch * stride + q] = x[q][ch] for q < n and ch < count, at most MOST_INTERLEAVED. */
+static void pixels_to_rows(const pixel_lanes *lanes, const real *x, int64_t count, int64_t n, real *to, int64_t stride)
+{
+    const int64_t in_vectors = n / V * V;
+    for (int64_t q = 0; q < in_vectors; q += V)
+        for (int64_t ch = 0; ch < count; ch++) {
+            vec row = vset1(0);
+            for (int64_t v = 0; v < count; v++)
+                row += vpick(vload(x + q * count + v * V), ivload(lanes->of[ch][v]));
+            vstore(to + ch * stride + q, row);
+        }
+    for (int64_t ch = 0; ch < count; ch++)
+        for (int64_t q = in_vectors; q < n; q++) to[ch * stride + q] = x[q * count + ch];
+}
+
 /* Pairs of vectors h apart become one that holds sums of both, in lanes that differ in bit h. */
 #define FOLD(h)                                                                                                        \
     _Pragma("GCC unroll 16") for (int i = 0; i < V; i += 2 * (h))                                                      \

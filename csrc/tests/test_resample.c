@@ -85,7 +85,7 @@ static void test_order(pycnn_layout layout, int64_t n, const int64_t size[4], co
 
 void test_permute(void)
 {
-    static const int64_t sizes[][4] = {{3, 1, 5, 4}, {2, 3, 4, 5}, {1, 1, 70, 67}, {1, 3, 17, 33}, {1, 1, 1, 1}};
+    static const int64_t sizes[][4] = {{3, 1, 5, 4}, {2, 3, 4, 5}, {1, 1, 70, 67}, {1, 3, 17, 33}, {1, 1, 3, 77}, {1, 2, 70, 4}, {1, 1, 1, 1}};
     for (int l = 0; l < 2; l++)
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
             for (int code = 0; code < 256; code++) {
