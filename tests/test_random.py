@@ -12,11 +12,12 @@ import pycnn
 from pycnn import functional as F
 from pycnn import layers as L
 from pycnn import reference
+from pycnn.reference.random import dropped, philox, with_noise
 
 KINDS = {
-    "dropout": (lambda: L.Dropout(0.4), lambda x, seed, **at: reference.dropout(x, 0.4, seed, **at)),
-    "maps": (lambda: L.Dropout(0.3, maps=True), lambda x, seed, **at: reference.dropout(x, 0.3, seed, maps=True, **at)),
-    "noise": (lambda: L.GaussianNoise(0.2), lambda x, seed, **at: reference.gaussian_noise(x, 0.2, seed, **at)),
+    "dropout": (lambda: L.Dropout(0.4), lambda x, seed, **at: dropped(x, 0.4, seed, **at)),
+    "maps": (lambda: L.Dropout(0.3, maps=True), lambda x, seed, **at: dropped(x, 0.3, seed, maps=True, **at)),
+    "noise": (lambda: L.GaussianNoise(0.2), lambda x, seed, **at: with_noise(x, 0.2, seed, **at)),
 }
 a_shape = st.one_of(any_shape.map(lambda s: (3, *s)), st.just((9, LANES + 1, 9, 11)), st.just((2 * LANES + 3, 300)))
 
@@ -43,7 +44,7 @@ def recorded(layer, shape, dtype="float64", before=None):
      [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]),
 ])
 def test_philox_gives_its_known_answers(counter, key, words):
-    np.testing.assert_array_equal(reference.philox(np.array(counter), key), np.array(words, np.uint32))
+    np.testing.assert_array_equal(philox(np.array(counter), key), np.array(words, np.uint32))
 
 
 # ---- functions -------------------------------------------------------------------------------------------------------
@@ -54,7 +55,7 @@ def test_philox_gives_its_known_answers(counter, key, words):
        st.sampled_from(["float32", "float64"]))
 def test_dropout_drops_what_the_draws_say(shape, p, seed, maps, dtype):
     x = np.random.default_rng(0).standard_normal(shape[::-1]).astype(dtype).T
-    expected = reference.dropout(x, p, seed, maps=maps)
+    expected = reference.dropout(x, p, seed=seed, maps=maps)
     np.testing.assert_allclose(F.dropout(x, p, seed=seed, maps=maps), expected, rtol=1e-6 if dtype == "float32" else 1e-15)
 
 
@@ -62,7 +63,7 @@ def test_dropout_drops_what_the_draws_say(shape, p, seed, maps, dtype):
 @given(a_shape, st.sampled_from([0.0, 0.5, 3.0]), st.integers(0, 2**64 - 1), st.sampled_from(["float32", "float64"]))
 def test_noise_is_what_the_draws_say(shape, deviation, seed, dtype):
     x = np.random.default_rng(0).standard_normal(shape[::-1]).astype(dtype).T
-    expected = reference.gaussian_noise(x.astype(np.float64), deviation, seed)
+    expected = reference.gaussian_noise(x.astype(np.float64), deviation, seed=seed)
     y = F.gaussian_noise(x, deviation, seed=seed)
     assert y.dtype == dtype
     np.testing.assert_allclose(y, expected, rtol=0, atol=(2e-5 if dtype == "float32" else 1e-13) * max(1, deviation))

@@ -89,7 +89,7 @@ from .pooling import (
     max_unpool_backward,
     max_unpool_forward,
 )
-from .random import dropout, gaussian_noise, philox
+from .random import dropout, gaussian_noise
 from .resampling import (
     adaptive_avg_pool_backward,
     adaptive_avg_pool_forward,

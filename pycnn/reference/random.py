@@ -40,16 +40,26 @@ def _of_samples(values, samples):
     return np.moveaxis(values, -1, 1).reshape(-1, values.shape[1])[:samples]
 
 
-def dropout(x, p, seed, maps=False, stream=0, run=0):
+def dropout(x, p=0.5, *, seed, maps=False):
     """y = 0 where a draw of 32 bits is below p 2^32, else x / (1 - p)."""
-    count = x.shape[1] if maps else int(np.prod(x.shape[1:]))
-    dropped = _of_samples(draws(len(x), count, seed, stream, run) < np.uint32(int(p * 2**32)), len(x))
-    shape = (*x.shape[:2], *[1] * (x.ndim - 2)) if maps else x.shape
-    return np.where(dropped.reshape(shape), 0, x / (1 - p)).astype(x.dtype)
+    return dropped(x, p, seed, maps)
 
 
-def gaussian_noise(x, deviation, seed, stream=0, run=0):
+def gaussian_noise(x, deviation, *, seed):
     """y = x + deviation z, two z of two words each (Box & Muller 1958)."""
+    return with_noise(x, deviation, seed)
+
+
+def dropped(x, p, seed, maps=False, stream=0, run=0):
+    """`dropout` as a layer does it, in a run of its own and by a stream of its own."""
+    count = x.shape[1] if maps else int(np.prod(x.shape[1:]))
+    below = _of_samples(draws(len(x), count, seed, stream, run) < np.uint32(int(p * 2**32)), len(x))
+    shape = (*x.shape[:2], *[1] * (x.ndim - 2)) if maps else x.shape
+    return np.where(below.reshape(shape), 0, x / (1 - p)).astype(x.dtype)
+
+
+def with_noise(x, deviation, seed, stream=0, run=0):
+    """`gaussian_noise` as a layer adds it."""
     words = draws(len(x), int(np.prod(x.shape[1:])), seed, stream, run)
     radius = np.sqrt(-2 * np.log(words[..., 0::2] / 2**32 + 2**-33))
     angle = 2 * np.pi * (words[..., 1::2].astype(np.int32) / 2**32)
