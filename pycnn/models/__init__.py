@@ -15,9 +15,6 @@ from .text import TEXT, text
 from .text_figure import strongest_ngrams, text_figure
 from .vgg16 import VGG16, vgg16
 
-__all__ = ["MODELS", "autoencoder", "best_moves", "c3_connections", "capsnet", "capsnet_decoder", "capsules_figure",
-           "convnet", "digit_bitmaps", "go", "lenet5", "lenet5_images", "mobilenet", "move_probabilities", "resnet18",
-           "speech", "stn", "strongest_ngrams", "text", "text_figure", "transformed", "transformer_figure", "vgg16"]
 __all__ = [
     "MODELS",
     "autoencoder",
@@ -36,6 +33,7 @@ __all__ = [
     "mobilenet",
     "move_probabilities",
     "resnet18",
+    "speech",
     "stn",
     "strongest_ngrams",
     "text",
