@@ -19,8 +19,8 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))    # behind an inst
 
 bench = pytest.importorskip("bench", reason="the benchmarks are not part of the installed package")
 
-from bench import models as bench_models
 from bench import ceilings, graphs, kernels, machine, networks, peers, plots, report, targets, timing
+from bench import models as bench_models
 from bench.layers import CONV_LAYERS, LEAST_FLOPS, MOST_FLOPS, PASSES, ConvLayer, random_layers
 
 SMALL = ConvLayer("small", 2, 4, (6, 5), 8, (3, 3), padding=1)

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 from gradient_checks import (
-    ACTIVATIONS, LANES, alone_or_inside, any_shape, batches, check, each_layout, maps_in, maps_shape,
+    ACTIVATIONS,
+    LANES,
+    alone_or_inside,
+    any_shape,
+    batches,
+    check,
+    each_layout,
+    maps_in,
+    maps_shape,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st

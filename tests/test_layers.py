@@ -1,13 +1,28 @@
 """Every layer, alone and in all company that the plan treats specially, in both layouts and for batches that do and do not
 fill the lanes: see `gradient_checks`.
 """
+
 import math
 
 import numpy as np
 import pytest
 from gradient_checks import (
-    ACTIVATIONS, BATCHES, LANES, LAYERS, LAYOUTS, REFERENCE, alone_or_inside, any_shape, batches, check, drawn, each_layout,
-    groupings, maps_in, maps_shape, windows,
+    ACTIVATIONS,
+    BATCHES,
+    LANES,
+    LAYERS,
+    LAYOUTS,
+    REFERENCE,
+    alone_or_inside,
+    any_shape,
+    batches,
+    check,
+    drawn,
+    each_layout,
+    groupings,
+    maps_in,
+    maps_shape,
+    windows,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -4,7 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from gradient_checks import ACTIVATIONS, LANES, LAYOUTS, alone_or_inside, any_shape, batches, check, each_layout, maps_in
+from gradient_checks import (
+    ACTIVATIONS,
+    LANES,
+    LAYOUTS,
+    alone_or_inside,
+    any_shape,
+    batches,
+    check,
+    each_layout,
+    maps_in,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

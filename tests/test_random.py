@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 from gradient_checks import (
-    LANES, LAYOUTS, alone_or_inside, any_shape, assert_slopes, batches, each_layout, maps_in,
+    LANES,
+    LAYOUTS,
+    alone_or_inside,
+    any_shape,
+    assert_slopes,
+    batches,
+    each_layout,
+    maps_in,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st

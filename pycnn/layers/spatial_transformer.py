@@ -8,7 +8,14 @@ import numpy as np
 
 from .. import _kernels as K
 from ..sampling import (
-    AXIS_TAPS, affine_rank, check_corners, check_modes, grid_size, sampled_shape, sampling, three,
+    AXIS_TAPS,
+    affine_rank,
+    check_corners,
+    check_modes,
+    grid_size,
+    sampled_shape,
+    sampling,
+    three,
 )
 from .base import Layer, Node, checked_name, one_shape
 from .dense import Dense
