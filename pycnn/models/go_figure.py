@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..figures import draw_curves
+from ..figures import draw_curves, new_figure
 from .go import move_probabilities
 
 COLUMNS = "ABCDEFGHJKLMNOPQRSTUVWXYZ"   # of a board, without I
@@ -116,11 +116,7 @@ def go_figure(net, history, x, y, title=None):
     ImportError
         When matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("figures need matplotlib: pip install pycnn[plot]") from None
-    figure = Figure(figsize=(14, 7.4), layout="constrained")
+    figure = new_figure(14, 7.4)
     left, right = figure.subfigures(1, 2, width_ratios=(4, 10))
     draw_curves(left, history, "held-back games")
     rows = typical_positions(x)
