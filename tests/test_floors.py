@@ -48,3 +48,9 @@ def test_every_file_stands_on_a_floor_and_imports_from_below():
                 assert height[name] < height[own], f"{path.relative_to(SOURCES)}:{line}: {own} must not import {name}"
     there = {path.name.split(".")[0] for path in SOURCES.iterdir()}
     assert height.keys() - there == {"csrc"}
+
+
+@pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="the sources of the kernels are not beside the tests")
+def test_the_page_of_the_kernel_library_names_every_file():
+    page = (ROOT / "csrc" / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in (ROOT / "csrc" / "kernels").glob("*.h") if path.name not in page] == []
