@@ -58,6 +58,10 @@ class Builder:
         """Planes of vectors in a tensor of so many channels."""
         return self.tensor_size(layout, channels, 1) // self.kernels.lanes
 
+    def layout_of_maps(self, edge):
+        """The layout in which an edge's maps are worked on: its own, but that of all maps where it is plain."""
+        return self.spatial_layout if edge.layout == K.PLAIN and len(edge.shape) > 1 else edge.layout
+
     # ---- calls
 
     def buffer(self, size):

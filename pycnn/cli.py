@@ -166,8 +166,9 @@ def train(args):
         return {**result, "interrupted": True}
     scores = task.scores(net, *test)
     result.update((f"test_{name}", value) for name, value in scores.items())
-    say(args, f"{task.sentence(scores)}, {seconds:.1f} s; wrote {path}")
-    title = f"{args.model} on {plan['data']}: {task.sentence(scores)}"
+    sentence = task.sentence(scores)
+    say(args, f"{sentence}, {seconds:.1f} s; wrote {path}")
+    title = f"{args.model} on {plan['data']}: {sentence}"
     result["figure"] = write_figure(args, lambda: task.figure(net, history, *test, data=plan["data"], title=title))
     return result
 

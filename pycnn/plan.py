@@ -39,7 +39,8 @@ from .threads import ThreadChoice
 
 LAYOUT_NAMES = {K.PLAIN: "plain", K.SAMPLES: "lanes are samples", K.CHANNELS: "lanes are channels"}
 LAYOUT_ARGUMENTS = {    # of kernels that take layouts: which arguments they are, from source to target
-    "dropout": (0,), "gaussian_noise": (0,), "import_tensor": (0,), "export_tensor": (0,), "reorder": (0, 1), "conv_pack": (1,), "conv_forward": (2, 1),
+    "dropout": (0,), "gaussian_noise": (0,), "import_tensor": (0,), "export_tensor": (0,), "reorder": (0, 1),
+    "conv_pack": (1,), "conv_forward": (2, 1),
     "conv_backward_data": (1, 2), "conv_backward_weights": (2, 1), "conv_reduce_weights": (1,),
     "bias_forward": (0,), "bias_backward_weights": (0,),
     "batch_norm_sums": (0,), "batch_norm_forward": (0,), "batch_norm_backward_sums": (0,), "batch_norm_backward_data": (0,),

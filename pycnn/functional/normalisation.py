@@ -1,8 +1,5 @@
 """Batch normalisation."""
 
-from math import prod
-
-from .._kernels import CHANNELS, PLAIN
 from . import programs
 
 RANKS = (2, 3, 4, 5)
@@ -14,12 +11,6 @@ def _checked(x, epsilon, *vectors, **others):
     x = programs.tensor(x, dtype, "x", RANKS)
     vectors = [programs.tensor_of(v, dtype, what, x.shape[1:2]) for v, what in vectors]
     return x, vectors, programs.number(epsilon, "epsilon", 0)
-
-
-def _sizes(shape):
-    """(layout, n, c, positions) of maps as kernels know them."""
-    n, c = shape[:2]
-    return (PLAIN if len(shape) == 2 else CHANNELS), n, c, prod(shape[2:])
 
 
 def _statistics(p, sizes, epsilon, x):
@@ -52,7 +43,7 @@ def batch_norm_forward(x, weight, bias, epsilon=1e-5):
         The normalisation itself divides by that without Bessel's correction (Ioffe & Szegedy 2015, arXiv:1502.03167).
     """
     x, (weight, bias), epsilon = _checked(x, epsilon, (weight, "weight"), (bias, "bias"))
-    sizes, c = _sizes(x.shape), x.shape[1]
+    sizes, c = programs.map_sizes(x.shape), x.shape[1]
 
     def lay_out(p):
         source, gamma, beta = p.read(x.shape, sizes[0]), p.read((c,)), p.read((c,))
@@ -70,7 +61,7 @@ def batch_norm_inference(x, weight, bias, running_mean, running_var, epsilon=1e-
     """y = weight (x - running_mean) / sqrt(running_var + epsilon) + bias, of the shape of x."""
     vectors = (weight, "weight"), (bias, "bias"), (running_mean, "running_mean"), (running_var, "running_var")
     x, vectors, epsilon = _checked(x, epsilon, *vectors)
-    sizes, c = _sizes(x.shape), x.shape[1]
+    sizes, c = programs.map_sizes(x.shape), x.shape[1]
 
     def lay_out(p):
         source = p.read(x.shape, sizes[0])
@@ -87,7 +78,7 @@ def batch_norm_backward(dy, x, weight, epsilon=1e-5):
     """Gradients of `batch_norm_forward`: dx of the shape of x, dweight and dbias ``(C,)``."""
     x, (weight,), epsilon = _checked(x, epsilon, (weight, "weight"), dy=dy)
     dy = programs.tensor_of(dy, x.dtype, "dy", x.shape)
-    sizes, c = _sizes(x.shape), x.shape[1]
+    sizes, c = programs.map_sizes(x.shape), x.shape[1]
 
     def lay_out(p):
         gradient, source = p.read(x.shape, sizes[0], gradient=True), p.read(x.shape, sizes[0])

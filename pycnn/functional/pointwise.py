@@ -3,7 +3,6 @@
 import math
 
 from .. import _kernels, shapes
-from .._kernels import CHANNELS, PLAIN
 from . import programs
 from .elementwise import _elementwise
 
@@ -62,9 +61,7 @@ def pointwise_backward(dy, x, kind, **parameters):
 def _checked(x, weight, **others):
     dtype = programs.dtype_of(x, weight, *others.values())
     x = programs.tensor(x, dtype, "x", (2, 3, 4, 5))
-    n, c = x.shape[:2]
-    sizes = (PLAIN if x.ndim == 2 else CHANNELS), n, c, math.prod(x.shape[2:])
-    return x, programs.tensor_of(weight, dtype, "weight", (c,)), sizes
+    return x, programs.tensor_of(weight, dtype, "weight", x.shape[1:2]), programs.map_sizes(x.shape)
 
 
 def prelu_forward(x, weight):

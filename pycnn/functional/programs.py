@@ -151,6 +151,12 @@ def plain_sizes(shape):
     return n, c, math.prod(shape[2:])
 
 
+def map_sizes(shape):
+    """(layout, n, c, positions) of maps, as kernels that work on them in any layout know them."""
+    n, c = shape[:2]
+    return (PLAIN if len(shape) == 2 else CHANNELS), n, c, math.prod(shape[2:])
+
+
 def dtype_of(*arrays):
     """float64 if one of the arrays is, else float32."""
     kinds = [a.dtype for a in arrays if isinstance(a, (np.ndarray, np.generic))]

@@ -3,7 +3,7 @@
 from math import prod
 
 from .. import shapes
-from .._kernels import CHANNELS, PLAIN
+from .._kernels import PLAIN
 from . import programs
 
 RANKS = (2, 3, 4, 5)
@@ -47,13 +47,12 @@ def _checked(x, epsilon, vectors, groups, ranks=RANKS, **others):
     """(x, vectors (C,), sizes, epsilon) in one dtype, for groups of channels; a group for each where `groups` is None."""
     dtype = programs.dtype_of(x, *vectors.values(), *others.values())
     x = programs.tensor(x, dtype, "x", ranks)
-    n, c = x.shape[:2]
+    layout, n, c, positions = programs.map_sizes(x.shape)
     groups = c if groups is None else shapes.integer(groups, "groups", 1)
     if c % groups:
         raise ValueError(f"the {c} channels of x do not divide into {groups} groups")
     vectors = [programs.tensor_of(v, dtype, what, (c,)) for what, v in vectors.items()]
-    sizes = (PLAIN if x.ndim == 2 else CHANNELS), n, c, groups, prod(x.shape[2:])
-    return x, vectors, sizes, programs.number(epsilon, "epsilon", 0)
+    return x, vectors, (layout, n, c, groups, positions), programs.number(epsilon, "epsilon", 0)
 
 
 def group_norm_forward(x, weight, bias, groups, epsilon=1e-5):

@@ -151,8 +151,7 @@ class OfCapsules(Layer):
     passes_curvature = False
 
     def layout(self, b, s):
-        layout = s.inputs[0].layout
-        return b.spatial_layout if layout == K.PLAIN else layout
+        return b.layout_of_maps(s.inputs[0])
 
     def _planes(self, b, s):
         return b.planes(s.layout, s.inputs[0].channels)

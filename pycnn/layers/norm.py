@@ -2,7 +2,6 @@
 
 from math import prod
 
-from .. import _kernels as K
 from .activations import ReLU
 from .base import Layer, ParameterSpec, number_within, one_shape
 
@@ -53,8 +52,7 @@ class BatchNorm(Layer):
         return True
 
     def layout(self, b, s):
-        x = s.inputs[0]
-        return b.spatial_layout if x.layout == K.PLAIN and len(x.shape) > 1 else x.layout
+        return b.layout_of_maps(s.inputs[0])
 
     def _sizes(self, b, s):
         return s.layout, b.batch, s.output.channels, s.output.positions

@@ -4,7 +4,6 @@ from math import inf, prod
 
 import numpy as np
 
-from .. import _kernels as K
 from .base import Layer, ParameterSpec, number_within, one_shape
 
 
@@ -35,8 +34,7 @@ class PReLU(Layer):
         return prod(shape)
 
     def layout(self, b, s):
-        x = s.inputs[0]
-        return b.spatial_layout if x.layout == K.PLAIN and len(x.shape) > 1 else x.layout
+        return b.layout_of_maps(s.inputs[0])
 
     def _sizes(self, b, s):
         return s.layout, b.batch, s.output.channels, s.output.positions

@@ -37,8 +37,7 @@ class SampleNorm(Layer):
         return 2 * prod(shape)
 
     def layout(self, b, s):
-        x = s.inputs[0]
-        return b.spatial_layout if x.layout == K.PLAIN and len(x.shape) > 1 else x.layout
+        return b.layout_of_maps(s.inputs[0])
 
     def _sizes(self, b, s):
         return s.layout, b.batch, *self.divided(s.output.shape)

@@ -47,8 +47,7 @@ class Subsample(Pool):
         return super().count_connections(shape) + prod(self.output_shape(shape)) * self.has_bias
 
     def layout(self, b, s):
-        layout = s.inputs[0].layout
-        return b.spatial_layout if layout == K.PLAIN else layout
+        return b.layout_of_maps(s.inputs[0])
 
     def _sizes(self, b, s):
         return s.layout, b.batch, s.output.channels, s.output.positions
