@@ -20,12 +20,14 @@ from . import (
     optimizers,
     reference,
     training,
+    visualize,
 )
 from .config import get_num_threads, get_winograd, set_num_threads, set_winograd, show_config
 from .graph import Input
 from .layers import Layer
 from .network import Network, load
 from .optimizers import SDLM, SGD, Adam, AdamW, RMSprop
+from .view import View
 
 Network.fit = training.fit
 Network.evaluate = training.evaluate
@@ -34,7 +36,7 @@ Network.train_on_batch = training.train_on_batch
 __version__ = config.version()
 
 __all__ = [
-    "Adam", "AdamW", "Input", "Layer", "Network", "RMSprop", "SDLM", "SGD", "callbacks", "datasets", "functional",
-    "get_num_threads", "get_winograd", "initializers", "layers", "load", "losses", "models", "optimizers", "reference",
-    "set_num_threads", "set_winograd", "show_config", "training",
+    "Adam", "AdamW", "Input", "Layer", "Network", "RMSprop", "SDLM", "SGD", "View", "callbacks", "datasets",
+    "functional", "get_num_threads", "get_winograd", "initializers", "layers", "load", "losses", "models", "optimizers",
+    "reference", "set_num_threads", "set_winograd", "show_config", "training", "visualize",
 ]

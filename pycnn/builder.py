@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _kernels as K
 from .arena import Buffer
-from .stages import IDENTITY, Edge, Gradient, Stage
+from .stages import IDENTITY, RECTIFIER, Edge, Gradient, Stage
 
 
 class Builder:
@@ -18,10 +18,15 @@ class Builder:
     ----------
     batch : int
     training : bool
-        Whether a backward pass will follow.
+        Whether layers work as in training, and may learn.
+    backward : bool
+        Whether a backward pass will follow, as it does in training.
     spatial_layout : int
         The layout of maps, SAMPLES or CHANNELS.
     kernels : pycnn._kernels.Kernels
+    rectified : str
+        How gradients pass rectifiers: where their input was positive ("gradient"), where it and the gradient are ("guided"),
+        or where the gradient is ("deconvnet").
     second : bool
         Whether the backward pass is one of second derivatives: `factor`, `factor_parameter` and `factor_buffer` are then
         squares, and `gradient` is where the optimizer's curvature lives.
@@ -29,8 +34,10 @@ class Builder:
         Address of the state of random draws, for kernels that take one.
     """
 
-    def __init__(self, kernels, batch, training, spatial_layout, storage, rows, draws, second=False):
-        self.kernels, self.batch, self.training, self.second = kernels, batch, training, second
+    def __init__(self, kernels, batch, training, backward, spatial_layout, storage, rows, draws, second=False,
+                 rectified="gradient"):
+        self.kernels, self.batch, self.second = kernels, batch, second
+        self.training, self.backward, self.rectified = training, backward, rectified
         self.draws, self._streams = draws, itertools.count()
         self._squares = {}          # what has been squared -> its buffer
         self._spare = set()         # buffers of finished gradients that only their stage reads
@@ -115,7 +122,7 @@ class Builder:
     def value_made_again(self, edge, layout, kernel, *arguments):
         """Memory for the value that a stage makes by a cheap kernel, whose last argument it is. It is not kept for the
         backward pass, but made again."""
-        edge.remake = (layout, kernel, *arguments) if self.training else None
+        edge.remake = (layout, kernel, *arguments) if self.backward else None
         self.call(kernel, *arguments, self.new_value(edge, layout))
 
     def alias_value(self, edge, of, layout):
@@ -167,12 +174,14 @@ class Builder:
         weight, bias = (self.parameter(s.layer, name) for name in ("weight", "bias"))
         if s.norm is None:
             return weight, bias
+        if s.folded:
+            return s.folded
         p, maps = s.layer._parameters["weight"], s.output.channels
         statistics = s.norm.known_statistics(self, maps)
-        folded = self.buffer(p.size), self.buffer(maps)
+        s.folded = self.buffer(p.size), self.buffer(maps)
         self.prepare("batch_norm_fold", maps, p.size // maps, statistics, self.parameter(s.norm, "weight"),
-                     self.parameter(s.norm, "bias"), weight, bias, *folded)
-        return folded
+                     self.parameter(s.norm, "bias"), weight, bias, *s.folded)
+        return s.folded
 
     # ---- factors of derivatives
 
@@ -186,6 +195,10 @@ class Builder:
         if not self.second:
             return self.storage.address(p)
         return self._squared(p.name, self.storage.address(p), p.size)
+
+    def factor_weight(self, s):
+        """The weight of a stage, the normalisation behind it folded into it, by which a backward pass multiplies."""
+        return s.folded[0] if s.folded else self.factor_parameter(s.layer, "weight")
 
     def factor_buffer(self, buffer, size):
         """What a stage keeps for its backward pass, which multiplies by it."""
@@ -211,7 +224,7 @@ class Builder:
         A kernel that cannot multiply passes `fuses=False`. One that may write its result over the gradient it reads, of the
         same size, passes that as `over`.
         """
-        multiplied = fuses and edge.uses == 1 and not self.second
+        multiplied = fuses and edge.uses == 1 and not self.second and not self._ruled(edge)
         new = over if over in self._spare else self.buffer(self.size(edge, layout))
         edge.gradients.append(Gradient(new, layout, multiplied, True))
         return (new, *(self._mask(edge, layout) if multiplied else (IDENTITY, None)))
@@ -219,7 +232,8 @@ class Builder:
     def last_gradient(self, edge, layout):
         """`new_gradient` for a kernel that can add the contributions of others too: a fourth result is that sum, or None."""
         others = edge.gradients
-        if not others or len(others) + 1 < edge.uses or self.second or any(g.layout != layout for g in others):
+        apart = self.second or self._ruled(edge) or any(g.layout != layout for g in others)
+        if not others or len(others) + 1 < edge.uses or apart:
             return (*self.new_gradient(edge, layout), None)
         added = others[0].buffer
         if len(others) > 1:
@@ -232,6 +246,10 @@ class Builder:
     def _mask(self, edge, layout):
         """(activation whose f' an edge's gradient is multiplied by, value to take it at)"""
         return (IDENTITY, None) if edge.activation == IDENTITY else (edge.activation, self.value(edge, layout))
+
+    def _ruled(self, edge):
+        """Whether another rule than that of derivatives holds for the gradient of an edge."""
+        return self.rectified != "gradient" and edge.activation == RECTIFIER
 
     def pass_gradient(self, edge, dy, layout, multiplied=False):
         """Contributes `dy` itself; `multiplied` says whether f' of the edge's producer is in it."""
@@ -256,11 +274,16 @@ class Builder:
             total = Gradient(self.buffer(self.size(edge, layout)), layout, False, True)
             self.call("sum", self.size(edge, layout), [g.buffer for g in parts], total.buffer)
         if edge.activation != IDENTITY and not total.multiplied:
-            y = self.value(edge, layout)
-            dx = total.buffer if total.exclusive else self.buffer(self.size(edge, layout))
-            self.call("activation_backward", edge.activation, self.size(edge, layout), total.buffer, y, dx)
-            if self.second:
-                self.call("activation_backward", edge.activation, self.size(edge, layout), dx, y, dx)
+            size, dx = self.size(edge, layout), total.buffer if total.exclusive else self.buffer(self.size(edge, layout))
+            dy = total.buffer
+            if self._ruled(edge):
+                self.call("activation_forward", RECTIFIER, size, dy, dx)
+                dy = dx
+            if self.rectified != "deconvnet" or not self._ruled(edge):
+                y = self.value(edge, layout)
+                for _ in range(1 + self.second):
+                    self.call("activation_backward", edge.activation, size, dy, y, dx)
+                    dy = dx
             total = Gradient(dx, layout, True, True)
         if total.exclusive:
             self._spare.add(total.buffer)

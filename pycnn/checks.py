@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .shapes import as_tensor
+
 
 def by_name(values, names, what, axes=()):
     """One value, a list or a dict -> dict in the order of `names`.
@@ -20,6 +22,44 @@ def by_name(values, names, what, axes=()):
         got = len(values) if isinstance(values, (list, tuple)) else "one array"
         raise ValueError(f"expects {len(names)} {what}s ({', '.join(names)}) as a list or dict, got {got}")
     return dict(zip(names, values))
+
+
+def checked_samples(array, shape, dtype, what):
+    """An array ``(N, *shape)``, C-contiguous and of that dtype."""
+    array = as_tensor(array, dtype, what)
+    if array.shape[1:] != shape or array.ndim != len(shape) + 1:
+        raise ValueError(f"{what} has shape {array.shape}, expects (N, {', '.join(map(str, shape))})")
+    return array
+
+
+def checked_inputs(x, shapes, dtype, picky):
+    """Arrays in the order of the inputs, of the same number of samples.
+
+    Parameters
+    ----------
+    x : array, list of array or dict of str to array
+    shapes : dict of str to tuple of int
+        Of each input's samples.
+    dtype : numpy dtype
+    picky : dict of str to list of Layer
+        Those that check an input's values.
+    """
+    arrays = by_name(x, list(shapes), "input", [1 + len(shape) for shape in shapes.values()])
+    arrays = {name: checked_samples(a, shapes[name], dtype, f"input {name!r}") for name, a in arrays.items()}
+    if len({len(a) for a in arrays.values()}) > 1:
+        raise ValueError(f"inputs have different numbers of samples: {', '.join(str(len(a)) for a in arrays.values())}")
+    for name, array in arrays.items():
+        check_values(array, picky[name], name)
+    return list(arrays.values())
+
+
+def check_values(array, picky, name):
+    """ValueError where one of the layers that check an input's values cannot take these."""
+    for layer in picky:
+        try:
+            layer.check_input(array)
+        except ValueError as error:
+            raise ValueError(f"input {name!r}: {error}") from None
 
 
 def checked_labels(labels, shape, what):

@@ -49,8 +49,8 @@ def named_nodes(nodes, what, default):
     return named
 
 
-def ordered_nodes(outputs):
-    """All nodes that the outputs depend on, each after its inputs; ValueError on a cycle."""
+def ordered_nodes(outputs, starts=()):
+    """All nodes that the outputs depend on, each after its inputs, none below `starts`; ValueError on a cycle."""
     order, state = [], {}
     stack = [(node, False) for node in reversed(outputs)]
     while stack:
@@ -61,11 +61,21 @@ def ordered_nodes(outputs):
         elif state.get(node) is None:
             state[node] = "open"
             stack.append((node, True))
-            for source in reversed(node.inputs):
+            for source in reversed(() if node in starts else node.inputs):
                 if state.get(source) == "open":
                     raise ValueError(f"{node.label}: the graph has a cycle through this layer and {source.label}")
                 stack.append((source, False))
     return order
+
+
+def check_parameters(node):
+    """ValueError unless the layer's parameters have the shapes that this use of it needs."""
+    for kind, spec in node.layer.parameters(*(i.shape for i in node.inputs)).items():
+        shape = node.layer._parameters[kind].shape
+        if tuple(spec.shape) != shape:
+            raise ValueError(f"{node.label}: cannot take an input of shape {node.inputs[0].shape}: its {kind} would be of "
+                             f"shape {tuple(spec.shape)} and is of {shape}; look at a layer below it, or keep to the "
+                             f"network's own input size")
 
 
 class Graph:
@@ -130,6 +140,73 @@ class Graph:
                 if f"{kind}{counts[kind]}" not in taken:
                     layer.name = f"{kind}{counts[kind]}"
         self.layers: dict[str, Layer] = {layer.name: layer for layer in layers}
+
+    def part(self, outputs, starts=(), shapes=None):
+        """The graph between inputs, or nodes within, and other nodes within: new nodes of the same layers.
+
+        Parameters
+        ----------
+        outputs : dict of str to Node
+        starts : iterable of Node
+            Where it begins: these become inputs, named like their layers, beside the inputs that are still needed. Without
+            any, it has all inputs.
+        shapes : dict of str to tuple of int, optional
+            Other shapes of inputs. The layers' parameters must be the same at these.
+
+        Returns
+        -------
+        Graph
+
+        Raises
+        ------
+        ValueError
+            When a start is of no use, or a layer cannot take the shape that it gets.
+        """
+        shapes = dict(shapes or {})
+        names = {node: name for name, node in self.inputs.items()}
+        names.update((node, node.label) for node in starts)
+        made = {}
+        part = Graph.__new__(Graph)
+        part.inputs = {}
+        needed = ordered_nodes(list(outputs.values()), set(starts))
+        for node, name in names.items():
+            if node in needed or not starts:
+                made[node] = part.inputs[name] = Node(InputLayer(shapes.pop(name, node.shape), name=name), ())
+        for node in needed:
+            if node not in made:
+                made[node] = Node(node.layer, tuple(made[i] for i in node.inputs))
+                check_parameters(made[node])
+        for node in starts:
+            if node not in made:
+                raise ValueError(f"{node.label}: nothing that is looked at depends on it")
+        if shapes:
+            raise ValueError(f"shapes are given of {list(shapes)}; the inputs are {list(part.inputs)}")
+        part.outputs = {name: made[node] for name, node in outputs.items()}
+        part.nodes = list(made.values())
+        part.layers = {node.layer.name: node.layer for node in part.nodes}
+        return part
+
+    def find(self, name):
+        """The node of the layer of that name, or of its use number i, counted from 0, where it is ``"name[i]"``.
+
+        Raises
+        ------
+        ValueError
+            When no layer has that name, or it is used more than once and the number is missing or too large.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"a layer is looked up by its name, got {name!r}")
+        layer, bracket, number = (name, "", "") if name in self.layers else name.partition("[")
+        uses = [node for node in self.nodes if node.layer.name == layer]
+        if not uses:
+            raise ValueError(f"no layer is named {name!r}; there are {', '.join(self.layers)}")
+        if not bracket and len(uses) == 1:
+            return uses[0]
+        number = number.removesuffix("]")
+        if not number.isdecimal() or int(number) >= len(uses):
+            raise ValueError(f"layer {layer!r} is used {len(uses)} times: name a use, from '{layer}[0]' to "
+                             f"'{layer}[{len(uses) - 1}]'; got {name!r}")
+        return uses[int(number)]
 
     def picky_readers(self, node):
         """The layers that read a node and check its values."""

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from math import prod
 
 import numpy as np
 
 from . import config, layers
-from .checks import by_name, check_samples, checked_labels
+from .checks import by_name, check_samples, check_values, checked_inputs, checked_labels, checked_samples
 from .files import read_tensors, write_tensors
 from .graph import Graph
 from .initializers import initial_value
 from .layers.base import InputLayer
 from .losses import get_loss
 from .optimizers import OPTIMIZERS, get_optimizer
-from .plan import Plan
+from .plan import Plan, Plans
 from .shapes import as_tensor, check_size, integer
 from .storage import Storage
 from .trainer import Trainer
-
-PLANS_KEPT = 16
 
 
 class Network:
@@ -66,7 +63,7 @@ class Network:
         self.storage = Storage({n: (self.layers[n], s, statistics[n]) for n, s in specs.items()}, self.dtype)
         self.optimizer = None
         self.training_state = {}
-        self._plans = OrderedDict()
+        self._plans = Plans()
         self._lock = threading.RLock()
 
     # ---- what it is made of
@@ -188,29 +185,11 @@ class Network:
         ValueError, TypeError
             When an array is missing, its shape or type does not fit, or a layer cannot take its values.
         """
-        axes = [1 + len(shape) for shape in self.input_shapes.values()]
-        arrays = by_name(x, self.input_names, "input", axes)
-        arrays = [self._checked(f"input {name!r}", a, self.input_shapes[name]) for name, a in arrays.items()]
-        sizes = {len(a) for a in arrays}
-        if len(sizes) > 1:
-            raise ValueError(f"inputs have different numbers of samples: {', '.join(str(len(a)) for a in arrays)}")
-        for name, array in zip(self.input_names, arrays):
-            self.check_values(name, array)
-        return arrays
+        return checked_inputs(x, self.input_shapes, self.dtype, self._picky)
 
     def check_values(self, name, array):
         """ValueError where a layer that reads the input of that name cannot take these values."""
-        for layer in self._picky[name]:
-            try:
-                layer.check_input(array)
-            except ValueError as error:
-                raise ValueError(f"input {name!r}: {error}") from None
-
-    def _checked(self, what, array, shape):
-        array = as_tensor(array, self.dtype, what)
-        if array.shape[1:] != shape or array.ndim != len(shape) + 1:
-            raise ValueError(f"{what} has shape {array.shape}, expects (N, {', '.join(map(str, shape))})")
-        return array
+        check_values(array, self._picky[name], name)
 
     def check_targets(self, y, loss):
         """Targets in the order of the outputs: labels as int64, others as the network's dtype.
@@ -228,7 +207,7 @@ class Network:
             if losses[name].labels:
                 checked.append(checked_labels(target, shape, f"target {name!r}"))
             else:
-                checked.append(self._checked(f"target {name!r}", target, shape))
+                checked.append(checked_samples(target, shape, self.dtype, f"target {name!r}"))
         return checked
 
     def losses_by_output(self, loss):
@@ -248,13 +227,7 @@ class Network:
 
     def _plan(self, key, make):
         """The plan of that key, made where it is not kept."""
-        key = (*key, self.storage.version, config.get_winograd())
-        if key not in self._plans:
-            while len(self._plans) >= PLANS_KEPT:
-                self._plans.popitem(last=False)
-            self._plans[key] = make()
-        self._plans.move_to_end(key)
-        return self._plans[key]
+        return self._plans.plan((*key, self.storage.version, config.get_winograd()), make)
 
     def _new_plan(self, batch, **options):
         if not batch:

@@ -23,7 +23,7 @@ kernel alone makes that gradient, it multiplies by f'(x) as it stores; otherwise
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from math import prod
 
 import numpy as np
@@ -48,6 +48,7 @@ LAYOUT_ARGUMENTS = {    # of kernels that take layouts: which arguments they are
     "group_norm_forward": (0,), "group_norm_backward_data": (0,), "group_norm_backward_weights": (0,),
     "prelu_forward": (0,), "prelu_backward": (0,),
 }
+PLANS_KEPT = 16
 HYPER_SIZE = 16     # doubles of the control block that an optimizer reads; behind them the limit and norm of the gradient
 
 
@@ -55,6 +56,22 @@ def described_layouts(kernel, arguments):
     """The layouts among a call's arguments, in words."""
     names = [LAYOUT_NAMES[arguments[i]] for i in LAYOUT_ARGUMENTS.get(kernel, ())]
     return " -> ".join(dict.fromkeys(names))
+
+
+class Plans:
+    """The plans used last."""
+
+    def __init__(self):
+        self.kept = OrderedDict()
+
+    def plan(self, key, make):
+        """The plan of that key, made where it is not kept."""
+        if key not in self.kept:
+            while len(self.kept) >= PLANS_KEPT:
+                self.kept.popitem(last=False)
+            self.kept[key] = make()
+        self.kept.move_to_end(key)
+        return self.kept[key]
 
 
 class Plan:
@@ -79,6 +96,11 @@ class Plan:
         Outputs whose value is wanted.
     second : bool
         Whether the backward pass is one of second derivatives.
+    objective : (tuple of str, callable), optional
+        Outputs, and ``function(*values, *gradients)`` of their arrays ``(batch, *shape)``, which fills in the gradients that the
+        backward pass starts from. Layers work as in predictions then, and learn nothing.
+    rectified : {"gradient", "guided", "deconvnet"}
+        How gradients pass rectifiers; see `Builder`.
 
     Attributes
     ----------
@@ -99,7 +121,7 @@ class Plan:
     """
 
     def __init__(self, graph, storage, kernels, batch, *, losses=None, gradients=False, input_gradients=(), optimizer=None,
-                 clip=False, outputs=(), second=False):
+                 clip=False, outputs=(), second=False, objective=((), None), rectified="gradient"):
         losses = losses or {}
         self.batch, self.kernels, self.storage = batch, kernels, storage
         self._choice, self._updates = ThreadChoice(), optimizer is not None
@@ -115,15 +137,19 @@ class Plan:
         self._written = frozenset([*slots["outputs"], *slots["gradients"]])
 
         scored = {name: self._scored_node(graph.outputs[name], loss) for name, (loss, _) in losses.items()}
-        targets = list(dict.fromkeys([*scored.values(), *(graph.outputs[name] for name in outputs)]))
+        judged = [graph.outputs[name] for name in objective[0]]
+        targets = list(dict.fromkeys([*scored.values(), *(graph.outputs[name] for name in outputs), *judged]))
         nodes = needed_nodes(graph, targets)
+        backward = gradients or bool(judged)
         sources = {node: Slot(i) for node, i in zip(graph.inputs.values(), slots["inputs"])}
-        stages, edges = build_stages(nodes, set(targets), sources, gradients)
-        layout = choose_spatial_layout(nodes, kernels, batch, gradients)
+        stages, edges = build_stages(nodes, set(targets), sources, gradients, rectified == "gradient")
+        passes = [K.FORWARD, *[K.BACKWARD_DATA] * backward, *[K.BACKWARD_WEIGHTS] * gradients]
+        layout = choose_spatial_layout(nodes, kernels, batch, passes, bool(input_gradients))
         self.draws = np.array([storage.seed, 0], np.uint64)
         self._draws_at = np.array([self.draws.ctypes.data], np.uintp)
-        b = Builder(kernels, batch, gradients, layout, storage, Slot(slots["rows"]), self._draws_at.ctypes.data, second)
-        for node in scored.values():
+        b = Builder(kernels, batch, gradients, backward, layout, storage, Slot(slots["rows"]), self._draws_at.ctypes.data,
+                    second, rectified)
+        for node in [*scored.values(), *judged]:
             edges[node].uses += 1
         self._mark_gradients(b, graph, stages, edges, input_gradients)
 
@@ -141,7 +167,10 @@ class Plan:
         if losses:
             b.label = "total"
             b.call("total_loss", len(losses), self.results.ctypes.data, self.results[-1].ctypes.data)
-        if gradients:
+        if judged:
+            b.label = "objective"
+            self._call_objective(b, [edges[node] for node in judged], objective[1])
+        if backward:
             for stage in stages:
                 if stage.output.remake:
                     stage.output.values.clear()
@@ -175,7 +204,7 @@ class Plan:
             if graph.inputs[name] in edges:
                 edges[graph.inputs[name]].needs_gradient = True
         for stage in stages:
-            stage.output.needs_gradient = b.training and (b.learns(stage.layer) or any(x.needs_gradient for x in stage.inputs))
+            stage.output.needs_gradient = b.backward and (b.learns(stage.layer) or any(x.needs_gradient for x in stage.inputs))
 
     @staticmethod
     def _export(b, edge, slot):
@@ -197,6 +226,11 @@ class Plan:
             edge.slope = loss.call_second(b, edge.shape, weight, y, target, dy, result)
         else:
             loss.call(b, edge.shape, weight, y, target, class_weights, dy, result)
+
+    @staticmethod
+    def _call_objective(b, edges, function):
+        given = [(b.value(edge, K.PLAIN), edge.shape) for edge in edges]
+        b.call_python(function, given, [(b.new_gradient(edge, K.PLAIN, fuses=False)[0], edge.shape) for edge in edges])
 
     def _call_optimizer(self, b, optimizer, clip):
         ranges = [r for layer in self.learned for p in layer._parameters.values() for r in p.trainable_ranges()]

@@ -16,8 +16,7 @@ from .layers.norm import BatchNorm
 from .layers.pooling import MaxPool
 from .layouts import pass_cycles
 
-IDENTITY = (0, 0.0)
-PASSES = (K.FORWARD, K.BACKWARD_DATA, K.BACKWARD_WEIGHTS)
+IDENTITY, RECTIFIER = activation_code(None), activation_code("relu")
 
 
 @dataclass
@@ -64,6 +63,7 @@ class Stage:
         self.layer, self.inputs, self.output = layer, inputs, output
         self.activation, self.norm, self.added, self.pool = activation, norm, added, pool
         self.layout = K.PLAIN
+        self.folded = None      # weight and bias with the normalisation in them, once they are made
 
 
 def needed_nodes(graph, targets):
@@ -90,8 +90,8 @@ class Absorbed:
         return [node for node in (self.norm, self.add, self.activation, self.pool) if node is not None]
 
 
-def absorbed_by(node, consumers, targets, edges, training):
-    """What becomes part of the kernel of `node`. `edges` are those of the nodes that are done."""
+def absorbed_by(node, consumers, targets, edges, training, pools):
+    """What becomes part of the kernel of `node`: no pooling without `pools`. `edges` are those of the nodes that are done."""
     layer, shape, found = node.layer, node.inputs[0].shape, Absorbed()
 
     def follower(kind):
@@ -107,12 +107,12 @@ def absorbed_by(node, consumers, targets, edges, training):
             found.add = add if add and len(add.inputs) == 2 and any(other in edges for other in add.inputs) else None
         if layer.fuses_activation:
             found.activation = follower(Activation)
-    if layer.fuses_pool and not found.add and len(node.shape) <= 3:
+    if pools and layer.fuses_pool and not found.add and len(node.shape) <= 3:
         found.pool = follower(MaxPool)
     return found
 
 
-def build_stages(nodes, targets, sources, training):
+def build_stages(nodes, targets, sources, training, pools=True):
     """Stages in order, and the edge of each node that ends one. `sources` are the slots of input nodes."""
     consumers = {node: [] for node in nodes}
     for node in nodes:
@@ -125,7 +125,7 @@ def build_stages(nodes, targets, sources, training):
         if isinstance(node.layer, InputLayer):
             edges[node] = Edge(node.shape, source=sources[node])
             continue
-        absorbed = absorbed_by(node, consumers, targets, edges, training)
+        absorbed = absorbed_by(node, consumers, targets, edges, training, pools)
         taken.update(absorbed.nodes())
         code = IDENTITY
         if isinstance(node.layer, Activation):
@@ -148,21 +148,21 @@ def build_stages(nodes, targets, sources, training):
     return stages, edges
 
 
-def choose_spatial_layout(nodes, kernels, batch, training):
+def choose_spatial_layout(nodes, kernels, batch, passes, to_inputs):
     """SAMPLES or CHANNELS, whichever takes the convolutions less time.
 
     Lanes of samples are wasted by a batch that does not fill them, in every pass alike; lanes of channels by the filters
     forward and backward_weights, and by the channels of the input in backward_data. Where both are full, CHANNELS is faster.
+    `to_inputs` says whether gradients of the inputs are wanted.
     """
     samples = channels = 0.0
     for node in nodes:
         if not isinstance(node.layer, (Conv, ConvTranspose)) or getattr(node.layer, "connections", None) is not None:
             continue
-        passes = list(PASSES if training else PASSES[:1])
-        if training and isinstance(node.inputs[0].layer, InputLayer):
-            passes.remove(K.BACKWARD_DATA)
         conv = node.layer.descriptor(batch, node.inputs[0].shape)
         for which in passes:
+            if which == K.BACKWARD_DATA and not to_inputs and isinstance(node.inputs[0].layer, InputLayer):
+                continue
             if isinstance(node.layer, ConvTranspose):       # its passes are those of the convolution backwards
                 which = {K.FORWARD: K.BACKWARD_DATA, K.BACKWARD_DATA: K.FORWARD}.get(which, which)
             cycles = pass_cycles(kernels, conv, which)

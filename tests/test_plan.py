@@ -709,10 +709,10 @@ def test_a_plan_is_made_again_when_a_flag_has_changed(made):
 def test_the_plans_used_last_are_kept(made):
     net = lenet()
     net.predict(np.zeros((1, 1, 28, 28)))
-    for n in range(2, 2 * network.PLANS_KEPT):
+    for n in range(2, 2 * plan.PLANS_KEPT):
         net.predict(np.zeros((n, 1, 28, 28)))
         net.predict(np.zeros((1, 1, 28, 28)))
-        assert len(net._plans) <= network.PLANS_KEPT
+        assert len(net._plans.kept) <= plan.PLANS_KEPT
     assert made.count(1) == 1
 
 

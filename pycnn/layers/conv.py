@@ -205,7 +205,7 @@ class Conv(Sliding):
         y, indices, pool = b.new_value(s.output, layout), None, None
         if s.pool:
             s.pool_window = pool = s.pool.geometry((self.filters, *conv[4][1][4 - len(s.inputs[0].shape):]))[0]
-            s.indices = indices = b.buffer(b.size(s.output, s.layout)) if b.training else None
+            s.indices = indices = b.buffer(b.size(s.output, s.layout)) if b.backward else None
         if pool is None or b.kernels.conv_fuses_pool(conv, layout, x_layout, pool):
             added = s.added and b.value(s.added, layout)
             b.call("conv_forward", conv, layout, x_layout, s.activation, pool, x, packed, y, indices, added)
@@ -239,6 +239,6 @@ class Conv(Sliding):
         if x.needs_gradient:
             dx_layout = self.gradient_layout(b, s)
             packed = b.buffer(b.kernels.conv_packed_size(conv, s.layout, dx_layout, True))
-            b.call("conv_pack", conv, s.layout, dx_layout, True, b.factor_parameter(self, "weight"), None, packed)
+            b.prepare("conv_pack", conv, s.layout, dx_layout, True, b.factor_weight(s), None, packed)
             dx, activation, mask, added = b.last_gradient(x, dx_layout)
             b.call("conv_backward_data", conv, s.layout, dx_layout, (0, 0.0), activation, dy, packed, mask, dx, added)

@@ -77,4 +77,4 @@ def dense_backward(layer, b, s, dy):
                b.factor(x, K.PLAIN), b.gradient(layer, "weight"), b.gradient(layer, "bias"))
     if x.needs_gradient:
         dx, activation, mask = b.new_gradient(x, K.PLAIN)
-        b.call("dense_backward_data", b.batch, inputs, units, activation, dy, b.factor_parameter(layer, "weight"), mask, dx)
+        b.call("dense_backward_data", b.batch, inputs, units, activation, dy, b.factor_weight(s), mask, dx)

@@ -78,24 +78,27 @@ class BatchNorm(Layer):
             b.call("batch_norm_forward", *arguments, b.value(s.added, s.layout), b.new_value(s.output, s.layout))
         else:
             b.value_made_again(s.output, s.layout, "batch_norm_forward", *arguments, None)
-        if self.rectifies(s):
+        if self.rectifies(b, s):
             s.output.activation = IDENTITY
 
-    def rectifies(self, s):
+    def rectifies(self, b, s):
         """Whether the backward pass multiplies by f' itself: it can where that follows from x."""
-        return s.activation == RECTIFIER and not s.added
+        return s.activation == RECTIFIER and not s.added and b.rectified == "gradient"
 
     def backward(self, b, s, dy):
-        x, sizes, rectified = s.inputs[0], self._sizes(b, s), self.rectifies(s)
+        x, sizes, rectified = s.inputs[0], self._sizes(b, s), self.rectifies(b, s)
         values, learns = b.value(x, s.layout), b.learns(self)
         known = s.statistics, b.parameter(self, "weight"), b.parameter(self, "bias")
-        partial = b.buffer(b.kernels.batch_norm_partial_size(*sizes))
         sums = b.buffer(2 * b.whole_vectors(s.output.channels))
         if s.added:
             b.pass_gradient(s.added, dy, s.layout)
-        b.call("batch_norm_backward_sums", *sizes, rectified, dy, values, *known, partial)
-        b.call("batch_norm_backward_weights", *sizes, learns and b.accumulates(self), partial, s.statistics, sums,
-               *(b.gradient(self, name) if learns else None for name in ("weight", "bias")))
+        if b.training:
+            partial = b.buffer(b.kernels.batch_norm_partial_size(*sizes))
+            b.call("batch_norm_backward_sums", *sizes, rectified, dy, values, *known, partial)
+            b.call("batch_norm_backward_weights", *sizes, learns and b.accumulates(self), partial, s.statistics, sums,
+                   *(b.gradient(self, name) if learns else None for name in ("weight", "bias")))
+        else:       # known statistics do not depend on x
+            b.prepare("fill", 2 * b.whole_vectors(s.output.channels), 0.0, sums)
         if x.needs_gradient:
             dx, _, _ = b.new_gradient(x, s.layout, fuses=False, over=dy)
             b.call("batch_norm_backward_data", *sizes, rectified, dy, values, *known, sums, dx)

@@ -66,7 +66,7 @@ class MaxPool(Pool):
 
     def forward(self, b, s):
         x, y = b.value(s.inputs[0], s.layout), b.new_value(s.output, s.layout)
-        s.indices = b.buffer(b.size(s.output, s.layout)) if b.training else None
+        s.indices = b.buffer(b.size(s.output, s.layout)) if b.backward else None
         b.call("max_pool_forward", self.geometry(s.inputs[0].shape)[0], b.planes(s.layout, s.output.channels),
                x, y, s.indices)
 
