@@ -13,6 +13,7 @@ import pycnn
 from pycnn import cli, tasks
 from pycnn import layers as L
 from pycnn.callbacks import LambdaCallback
+from pycnn.commands import files, train
 from pycnn.figures import confusion_matrix, training_figure
 from pycnn.training import History
 
@@ -35,12 +36,12 @@ def displays(count, seed):
     return x, y
 
 
-load_data = cli.load_data
+load_data = files.load_data
 
 
 @pytest.fixture(autouse=True)
 def small_data(monkeypatch):
-    monkeypatch.setattr(cli, "load_data", lambda name, folder: (displays(200, 0), displays(50, 1)))
+    monkeypatch.setattr(files, "load_data", lambda name, folder: (displays(200, 0), displays(50, 1)))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def trained(tmp_path_factory):
     """A folder with lenet5.safetensors, which knows displays."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "load_data", lambda name, folder: (displays(200, 0), displays(50, 1)))
+        patch.setattr(files, "load_data", lambda name, folder: (displays(200, 0), displays(50, 1)))
         patch.setattr(tasks, "training_figure", without_matplotlib)
         assert cli.main(["train", "lenet5", "--epochs", "15", "--out", str(folder), "--verbose", "0"]) == 0
     return folder
@@ -124,7 +125,7 @@ def test_ctrl_c_saves_and_resume_ends_where_it_would_have_ended(capsys, tmp_path
     arguments = ["train", "lenet5", "--epochs", 4, "--lr", 0.003, "--json"]
     assert run(capsys, *arguments, "--out", tmp_path / "straight")[0] == 0
 
-    fit = cli.fit
+    fit = train.fit
 
     def press(run):
         if (run.epoch, run.batch) == (3, 2):
@@ -133,14 +134,14 @@ def test_ctrl_c_saves_and_resume_ends_where_it_would_have_ended(capsys, tmp_path
     def interrupted_fit(*args, callbacks, **options):
         return fit(*args, callbacks=[*callbacks, LambdaCallback(on_batch_end=press)], **options)
 
-    monkeypatch.setattr(cli, "fit", interrupted_fit)
+    monkeypatch.setattr(train, "fit", interrupted_fit)
     code, out, err = run(capsys, *arguments, "--out", tmp_path)
     path = tmp_path / "lenet5.safetensors"
     assert code == 130
     assert json.loads(out)["interrupted"] and json.loads(out)["epochs"] == 2
     assert f"interrupted after 2 of 4 epochs; go on with: pycnn train lenet5 --resume {path}" in err
 
-    monkeypatch.setattr(cli, "fit", fit)
+    monkeypatch.setattr(train, "fit", fit)
     code, out, _ = run(capsys, "train", "lenet5", "--resume", path, "--out", tmp_path, "--json")
     assert code == 0 and json.loads(out)["epochs"] == 4
     expected = pycnn.load(tmp_path / "straight" / "lenet5.safetensors").parameters
@@ -304,9 +305,9 @@ def test_bad_usage_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, ar
 def test_data_folders_are_checked(tmp_path):
     (_, labels), (images, _) = load_data("digits", None)
     assert len(labels) == 4000 and images.shape == (1000, 1, 28, 28)
-    with pytest.raises(cli.InputError, match="the digits ship with pycnn"):
+    with pytest.raises(files.InputError, match="the digits ship with pycnn"):
         load_data("digits", str(tmp_path))
-    with pytest.raises(cli.InputError, match="does not hold the four files"):
+    with pytest.raises(files.InputError, match="does not hold the four files"):
         load_data("fashion-mnist", str(tmp_path))
 
 
@@ -331,7 +332,7 @@ def test_unexpected_errors_are_one_line_or_a_traceback(capsys, trained, monkeypa
     def broken(args):
         raise RuntimeError("a broken\npipe dream")
 
-    monkeypatch.setattr(cli, "load_network", broken)
+    monkeypatch.setattr(files, "load_network", broken)
     assert fails(capsys, "summary", "x", code=1) == "pycnn summary: error: a broken pipe dream\n"
     code, _, err = run(capsys, "summary", "x", "--verbose", 2)
     assert code == 1 and err.startswith("Traceback") and err.endswith("pycnn summary: error: a broken pipe dream\n")
@@ -341,7 +342,7 @@ def test_ctrl_c_elsewhere_is_exit_code_130(capsys, monkeypatch):
     def pressed(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load_network", pressed)
+    monkeypatch.setattr(files, "load_network", pressed)
     assert fails(capsys, "summary", "x", code=130) == "pycnn: interrupted\n"
 
 

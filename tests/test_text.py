@@ -12,6 +12,7 @@ import pytest
 
 import pycnn
 from pycnn import cli, datasets, models
+from pycnn.commands import files
 from pycnn.datasets import Vocabulary, sentences
 from pycnn.training import History
 
@@ -202,5 +203,5 @@ def test_the_command_trains_it_and_evaluates_its_file(archive, tmp_path, monkeyp
 
 
 def test_the_command_says_that_the_sentences_come_from_no_other_folder(tmp_path):
-    with pytest.raises(cli.InputError, match="the movie-reviews are kept in the folder that PYCNN_DATA names"):
-        cli.load_data("movie-reviews", str(tmp_path))
+    with pytest.raises(files.InputError, match="the movie-reviews are kept in the folder that PYCNN_DATA names"):
+        files.load_data("movie-reviews", str(tmp_path))
