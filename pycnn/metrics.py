@@ -1,6 +1,8 @@
-"""What a network's outputs come to over many batches: losses and accuracies."""
+"""What a network's outputs come to over many batches: losses, accuracies, and what is taken for what."""
 
 import math
+
+import numpy as np
 
 
 class Sums:
@@ -50,3 +52,8 @@ class Sums:
 def total_loss(results):
     """The loss of a batch, from what the trainer returned for it."""
     return sum(loss for loss, _ in results)
+
+
+def confusion_counts(labels, predicted, classes):
+    """How often each class (row) was taken for each class (column): an array of int (classes, classes)."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)

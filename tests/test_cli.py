@@ -14,7 +14,8 @@ from pycnn import cli, tasks
 from pycnn import layers as L
 from pycnn.callbacks import LambdaCallback
 from pycnn.commands import files, train
-from pycnn.figures import confusion_matrix, training_figure
+from pycnn.figures import training_figure
+from pycnn.metrics import confusion_counts
 from pycnn.training import History
 
 SEGMENTS = ["abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcdefg", "abcdfg"]
@@ -360,7 +361,7 @@ def test_lenet5_has_its_layers_and_refuses_unknown_variants():
 
 
 def test_confusion_matrix_counts_rows_of_true_and_columns_of_predicted_classes():
-    counts = confusion_matrix(np.array([0, 0, 1, 2]), np.array([0, 2, 1, 2]), 3)
+    counts = confusion_counts(np.array([0, 0, 1, 2]), np.array([0, 2, 1, 2]), 3)
     np.testing.assert_array_equal(counts, [[1, 0, 1], [0, 1, 0], [0, 0, 1]])
 
 

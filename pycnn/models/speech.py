@@ -10,8 +10,9 @@ from .. import functional as F
 from .. import layers as L
 from ..datasets import CLASS_NAMES
 from ..datasets.speech import STEP_SECONDS, band_frequencies
-from ..figures import confusion_matrix, draw_confusion, new_figure
+from ..figures import draw_confusion, new_figure
 from ..graph import Input
+from ..metrics import confusion_counts
 from ..network import Network
 from ..optimizers import AdamW
 from ..tasks import Classification, Model, Recipe
@@ -133,7 +134,7 @@ class SpokenWords(Classification):
         left, right = figure.subfigures(1, 2, width_ratios=(11, 7))
         shown = [np.flatnonzero((y == label) & (predicted == label))[:1] for label in WORDS_SHOWN]
         draw_answers(left, net, [(names[y[i]], x[i]) for rows in shown for i in rows])
-        draw_confusion(right, confusion_matrix(np.asarray(y), predicted, classes), names)
+        draw_confusion(right, confusion_counts(np.asarray(y), predicted, classes), names)
         figure.suptitle(title, fontsize=15)
         return figure
 
