@@ -1,5 +1,7 @@
 """pycnn: convolutional networks on the CPU, from NumPy arrays, at the speed of the machine."""
 
+import importlib
+
 try:
     from . import _kernels  # noqa: F401
 except ImportError as error:
@@ -34,6 +36,14 @@ Network.evaluate = training.evaluate
 Network.train_on_batch = training.train_on_batch
 
 __version__ = config.version()
+
+
+def __getattr__(name):
+    """`pycnn.onnx` is imported when first asked for."""
+    if name == "onnx":
+        return importlib.import_module(".onnx", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "Adam", "AdamW", "Input", "Layer", "Network", "RMSprop", "SDLM", "SGD", "View", "callbacks", "datasets",
