@@ -30,10 +30,12 @@ from .layers import Layer
 from .network import Network, load
 from .optimizers import SDLM, SGD, Adam, AdamW, RMSprop
 from .view import View
+from .visualize.architecture import notebook_view
 
 Network.fit = training.fit
 Network.evaluate = training.evaluate
 Network.train_on_batch = training.train_on_batch
+Network._repr_html_ = notebook_view
 
 __version__ = config.version()
 

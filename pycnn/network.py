@@ -152,14 +152,13 @@ class Network:
         neurons = connections = 0
         for node in self.graph.nodes:
             layer, shapes = node.layer, [i.shape for i in node.inputs]
-            own = list(layer._parameters.values()) if layer not in seen else []
+            own = (0, 0) if layer in seen else (layer.count_parameters(), layer.count_parameters(trainable=True))
             seen.add(layer)
-            trainable = sum(e - b for p in own for b, e in p.trainable_ranges()) if layer.trainable else 0
             joined = layer.count_connections(*shapes)
             connections += joined
             neurons += prod(node.shape)
             kind = "Input" if isinstance(layer, InputLayer) else type(layer).__name__
-            counts = (prod(node.shape), sum(p.size for p in own), trainable, joined)
+            counts = (prod(node.shape), *own, joined)
             rows.append((f"{layer.name} ({kind})", " x ".join(map(str, node.shape)), *(f"{count:,}" for count in counts),
                          ", ".join(i.label for i in node.inputs)))
         totals = (neurons, self.count_parameters(), self.count_parameters(trainable=True), connections)

@@ -187,6 +187,13 @@ class Layer:
 
     # ---- what a built network adds: parameters and their flags
 
+    def count_parameters(self, trainable=False):
+        """How many parameters it has, or can learn; none before it is part of a network."""
+        if not trainable:
+            return sum(p.size for p in self._parameters.values())
+        ranges = [r for p in self._parameters.values() for r in p.trainable_ranges()] if self.trainable else []
+        return sum(end - begin for begin, end in ranges)
+
     def __getattr__(self, name):
         stored = self._stored(name)
         if stored is not None:

@@ -6,11 +6,17 @@ What all functions have in common:
 - They work on any `pycnn.Network` and never change it: not its parameters, statistics, flags or optimizer.
 - They return NumPy arrays, with the values as they were computed and not as they are shown; each says their range.
   (`architecture` returns a drawing.)
-- `save` is the path of a PNG file, to which a picture of what is returned is written, by matplotlib (the extra ``[plot]``). The
-  path is checked before the work begins, and the file appears whole or not at all. `pycnn.figures` has what draws them.
-- Images are float arrays ``(C, H, W)`` with C 1 or 3, values in [0, 1] where nothing else is said; a batch of them is ``(N, C, H, W)``.
+- `save` is the path of a PNG file, to which a picture of what is returned is written, by matplotlib (the extra
+  ``[plot]``). The path is checked before the work begins, and the file appears whole or not at all. `pycnn.figures` has
+  what draws them.
+- Images are float arrays ``(C, H, W)`` with C 1 or 3, values in [0, 1] where nothing else is said; a batch of them is
+  ``(N, C, H, W)``.
 - A layer is named as in `net.layers`; where it is used more than once, ``"name[1]"`` is its second use.
 - What draws at random takes a `seed`. What takes long shows a progress bar, unless ``verbose=0``.
-- Wrong arguments raise TypeError or ValueError before any work; a package that is missing raises ImportError, which says how
-  to install it.
+- Wrong arguments raise TypeError or ValueError before any work; a package that is missing raises ImportError, which
+  says how to install it.
 """
+
+from .architecture import architecture
+
+__all__ = ["architecture"]
