@@ -196,7 +196,8 @@ class Plan:
     @staticmethod
     def _scored_node(node, loss):
         """Where the loss takes hold: below a last Softmax, if it is one of scores."""
-        return node.inputs[0] if loss.on_scores and type(node.layer) is Softmax else node
+        of_scores = type(node.layer) is Softmax and node.layer.axis == 0
+        return node.inputs[0] if loss.on_scores and of_scores else node
 
     @staticmethod
     def _mark_gradients(b, graph, stages, edges, input_gradients):

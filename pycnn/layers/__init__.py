@@ -3,8 +3,10 @@
 from .activations import ELU, SELU, LeakyReLU, ReLU, ScaledTanh, Sigmoid, Softplus, Tanh
 from .base import Layer
 from .bias import Bias
+from .binary import Binary
 from .capsules import Capsules, Length, Mask, PrimaryCapsules, Squash
 from .connect import Connect
+from .constant import Constant
 from .conv import Conv
 from .conv_transpose import ConvTranspose
 from .dense import Dense
@@ -12,6 +14,7 @@ from .embedding import Embedding
 from .function import Lambda
 from .local import LocallyConnected
 from .local_response import LocalResponseNorm
+from .matmul import MatMul
 from .merge import Add, Concat, Multiply
 from .norm import BatchNorm
 from .pointwise import GELU, Clip, HardSigmoid, HardSwish, Mish, SiLU, Softsign
@@ -19,19 +22,23 @@ from .pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, LPPool, MaxPool, Max
 from .prelu import PReLU
 from .random import Dropout, GaussianNoise
 from .rbf import RBF
+from .reduce import Reduce
 from .resample import AdaptiveAvgPool, Crop, Pad, Upsample
 from .reshape import Flatten, Permute, Reshape
 from .sample_norm import GroupNorm, InstanceNorm, LayerNorm
+from .select import Expand, Slice, Take
 from .softmax import LogSoftmax, Softmax
 from .spatial_transformer import AffineGrid, GridSample, SpatialTransformer
 from .subsample import SoftMaxPool, Subsample
+from .unary import CELU, ThresholdedReLU, Unary
 
 __all__ = [
-    "AdaptiveAvgPool", "Add", "AffineGrid", "AvgPool", "BatchNorm", "Bias", "Capsules", "Clip", "Concat", "Connect",
-    "Conv", "ConvTranspose", "Crop", "Dense", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GaussianNoise",
-    "GlobalAvgPool", "GlobalMaxPool", "GridSample", "GroupNorm", "HardSigmoid", "HardSwish", "InstanceNorm", "LPPool",
-    "Lambda", "Layer", "LayerNorm", "LeakyReLU", "Length", "LocalResponseNorm", "LocallyConnected", "LogSoftmax",
-    "Mask", "MaxPool", "MaxUnpool", "Mish", "Multiply", "PReLU", "Pad", "Permute", "PrimaryCapsules", "RBF", "ReLU",
-    "Reshape", "SELU", "ScaledTanh", "SiLU", "Sigmoid", "SoftMaxPool", "Softmax", "Softplus", "Softsign",
-    "SpatialTransformer", "Squash", "Subsample", "SumPool", "Tanh", "Upsample",
+    "AdaptiveAvgPool", "Add", "AffineGrid", "AvgPool", "BatchNorm", "Bias", "Binary", "CELU", "Capsules", "Clip",
+    "Concat", "Connect", "Constant", "Conv", "ConvTranspose", "Crop", "Dense", "Dropout", "ELU", "Embedding", "Expand",
+    "Flatten", "GELU", "GaussianNoise", "GlobalAvgPool", "GlobalMaxPool", "GridSample", "GroupNorm", "HardSigmoid",
+    "HardSwish", "InstanceNorm", "LPPool", "Lambda", "Layer", "LayerNorm", "LeakyReLU", "Length", "LocalResponseNorm",
+    "LocallyConnected", "LogSoftmax", "Mask", "MatMul", "MaxPool", "MaxUnpool", "Mish", "Multiply", "PReLU", "Pad",
+    "Permute", "PrimaryCapsules", "RBF", "ReLU", "Reduce", "Reshape", "SELU", "ScaledTanh", "SiLU", "Sigmoid", "Slice",
+    "SoftMaxPool", "Softmax", "Softplus", "Softsign", "SpatialTransformer", "Squash", "Subsample", "SumPool", "Take",
+    "Tanh", "ThresholdedReLU", "Unary", "Upsample",
 ]

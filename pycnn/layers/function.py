@@ -1,4 +1,4 @@
-"""A layer of the user's own, in NumPy."""
+"""Layers in NumPy: the base of those that compute between two kernels, and one of the user's own."""
 
 import numpy as np
 
@@ -7,57 +7,17 @@ from ..shapes import check_size, integer
 from .base import Layer
 
 
-class Lambda(Layer):
-    """y = function(x...), computed by Python between two kernels.
+class Computed(Layer):
+    """y = function(x...), computed by Python between two kernels; base of layers in NumPy.
 
-    Parameters
-    ----------
-    function : callable
-        ``function(*xs) -> y`` of arrays ``(N, *shape)``, one for each input, which must not be written.
-    gradient : callable, optional
-        ``gradient(dy, *xs) -> dx``, or a tuple with one for each input; None stands for a gradient of zero. Needed where
-        something below the layer learns.
-    shape : tuple of int or callable, optional
-        Shape of y without the batch, or ``shape(*input_shapes)``; that of the first input where missing.
-
-    Raises
-    ------
-    ValueError
-        While it runs, when a function returns an array of another shape. Nothing has been updated then. An error of a
-        function's own goes through to the caller.
-
-    Notes
-    -----
-    A network with such a layer cannot be saved: a file holds no functions.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from pycnn.layers import Lambda
-    >>> square = Lambda(np.square, lambda dy, x: 2 * x * dy)
+    A subclass says what `Lambda` takes: ``function(*xs) -> y`` and ``gradient(dy, *xs) -> dx``, or a tuple of them.
     """
 
     passes_curvature = False
+    gradient = None
 
-    def __init__(self, function, gradient=None, shape=None, name=None):
-        super().__init__(name)
-        for what, value in (("function", function), ("gradient", gradient)):
-            if not callable(value) and (value is not None or what == "function"):
-                raise TypeError(f"{what} must be a function of arrays, got {value!r}")
-        self.function, self.gradient = function, gradient
-        self.shape = shape if callable(shape) or shape is None else checked_shape(shape)
-
-    def output_shape(self, *shapes):
-        if not shapes:
-            raise ValueError("takes at least one input")
-        shape = shapes[0] if self.shape is None else self.shape
-        return checked_shape(shape(*shapes)) if callable(shape) else shape
-
-    def config(self):
-        raise ValueError(f"{self.name}: a Lambda holds functions, which a file cannot")
-
-    def __repr__(self):
-        return f"Lambda({self.function!r}, gradient={self.gradient!r}, shape={self.shape!r})"
+    def function(self, *xs):
+        raise NotImplementedError
 
     def layout(self, b, s):
         return K.PLAIN
@@ -96,6 +56,57 @@ class Lambda(Layer):
         if result.shape not in ((), where.shape):
             raise ValueError(f"{self.name}: {what} returned an array of shape {result.shape}, expects {where.shape}")
         where[...] = result
+
+
+class Lambda(Computed):
+    """y = function(x...), computed by Python between two kernels.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(*xs) -> y`` of arrays ``(N, *shape)``, one for each input, which must not be written.
+    gradient : callable, optional
+        ``gradient(dy, *xs) -> dx``, or a tuple with one for each input; None stands for a gradient of zero. Needed where
+        something below the layer learns.
+    shape : tuple of int or callable, optional
+        Shape of y without the batch, or ``shape(*input_shapes)``; that of the first input where missing.
+
+    Raises
+    ------
+    ValueError
+        While it runs, when a function returns an array of another shape. Nothing has been updated then. An error of a
+        function's own goes through to the caller.
+
+    Notes
+    -----
+    A network with such a layer cannot be saved: a file holds no functions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pycnn.layers import Lambda
+    >>> square = Lambda(np.square, lambda dy, x: 2 * x * dy)
+    """
+
+    def __init__(self, function, gradient=None, shape=None, name=None):
+        super().__init__(name)
+        for what, value in (("function", function), ("gradient", gradient)):
+            if not callable(value) and (value is not None or what == "function"):
+                raise TypeError(f"{what} must be a function of arrays, got {value!r}")
+        self.function, self.gradient = function, gradient
+        self.shape = shape if callable(shape) or shape is None else checked_shape(shape)
+
+    def output_shape(self, *shapes):
+        if not shapes:
+            raise ValueError("takes at least one input")
+        shape = shapes[0] if self.shape is None else self.shape
+        return checked_shape(shape(*shapes)) if callable(shape) else shape
+
+    def config(self):
+        raise ValueError(f"{self.name}: a Lambda holds functions, which a file cannot")
+
+    def __repr__(self):
+        return f"Lambda({self.function!r}, gradient={self.gradient!r}, shape={self.shape!r})"
 
 
 def checked_shape(shape):

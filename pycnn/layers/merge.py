@@ -1,7 +1,9 @@
 """Layers that join several inputs: sum, product, concatenation."""
 
+from math import prod
+
 from .. import _kernels as K
-from ..shapes import check_size
+from ..shapes import check_size, integer
 from .base import Layer
 
 
@@ -48,26 +50,41 @@ class Multiply(Elementwise):
 
 
 class Concat(Layer):
-    """The channels of all inputs, one after the other; their other axes must agree."""
+    """Its inputs along one axis, one after the other; their other axes must agree.
+
+    Parameters
+    ----------
+    axis : int
+        That of the channels, 0, or a later one.
+    """
+
+    def __init__(self, axis=0, name=None):
+        super().__init__(name)
+        self.axis = integer(axis, "axis", 0)
 
     def output_shape(self, *shapes):
+        axis = self.axis
         if len(shapes) < 2:
             raise ValueError(f"takes two or more inputs, got {len(shapes)}")
-        if len({shape[1:] for shape in shapes}) > 1:
-            raise ValueError(f"its inputs must agree in all axes but the channels, got {', '.join(map(str, shapes))}")
-        shape = (sum(s[0] for s in shapes), *shapes[0][1:])
+        if len({(shape[:axis], shape[axis + 1 :], len(shape)) for shape in shapes}) > 1:
+            which = "the channels" if axis == 0 else f"axis {axis}"
+            raise ValueError(f"its inputs must agree in all axes but {which}, got {', '.join(map(str, shapes))}")
+        if axis >= len(shapes[0]):
+            raise ValueError(f"has no axis {axis} in inputs of shape {shapes[0]}")
+        shape = (*shapes[0][:axis], sum(s[axis] for s in shapes), *shapes[0][axis + 1 :])
         check_size(shape, "its output")
         return shape
 
     def layout(self, b, s):
         layout = s.inputs[0].layout
         whole = all(x.channels % b.kernels.lanes == 0 for x in s.inputs)
-        return K.PLAIN if layout == K.CHANNELS and not whole else layout
+        return K.PLAIN if layout == K.CHANNELS and (self.axis or not whole) else layout
 
     def _pieces(self, b, s):
         """(input, number of blocks, reals of a block, reals of an output block, where it begins there)."""
         total, begin = b.size(s.output, s.layout), 0
         blocks = -(-b.batch // b.kernels.lanes) if s.layout == K.SAMPLES else b.batch
+        blocks *= prod(s.output.shape[: self.axis])
         for x in s.inputs:
             length = b.size(x, s.layout) // blocks
             yield x, blocks, length, total // blocks, begin

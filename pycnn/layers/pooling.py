@@ -85,11 +85,12 @@ class AvgPool(Pool):
         As in `MaxPool`.
     count_include_pad : bool
         Whether padding counts in the divisor. The overhang of a `ceil_mode` window never does.
+    dilation : int or tuple of int
     """
 
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, name=None):
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, dilation=1, name=None):
         super().__init__(kernel_size, stride, padding, ceil_mode, name)
-        self.count_include_pad = bool(count_include_pad)
+        self.count_include_pad, self.dilation = bool(count_include_pad), dilation
 
     @property
     def divisor(self):
@@ -131,13 +132,13 @@ class LPPool(Pool):
     ----------
     p : float
         Finite, at least 1.
-    kernel_size, stride, padding, ceil_mode
+    kernel_size, stride, padding, ceil_mode, dilation
         As in `MaxPool`.
     """
 
-    def __init__(self, p, kernel_size, stride=None, padding=0, ceil_mode=False, name=None):
+    def __init__(self, p, kernel_size, stride=None, padding=0, ceil_mode=False, dilation=1, name=None):
         super().__init__(kernel_size, stride, padding, ceil_mode, name)
-        self.p = number(p, "p", 1)
+        self.p, self.dilation = number(p, "p", 1), dilation
 
     def forward(self, b, s):
         x, planes = s.inputs[0], b.planes(s.layout, s.output.channels)

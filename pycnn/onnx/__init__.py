@@ -1,5 +1,6 @@
-"""ONNX: networks written to files that other libraries run."""
+"""ONNX: networks written to files that other libraries run, and models made elsewhere that become networks."""
 
+from .reader import load
 from .save import save
 
-__all__ = ["save"]
+__all__ = ["load", "save"]
