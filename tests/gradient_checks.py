@@ -88,6 +88,24 @@ def reference_avg_pool(layer, x):
                                       layer.count_include_pad)
 
 
+def reference_reduce(layer, x):
+    y = getattr(x, layer.kind)(axis=tuple(axis + 1 for axis in layer.axes), keepdims=layer.keepdims)
+    return y if y.ndim > 1 else y[:, None]
+
+
+def reference_slice(layer, x):
+    return np.moveaxis(np.moveaxis(x, layer.axis + 1, 0)[layer.start : layer.stop : layer.step], 0, layer.axis + 1)
+
+
+def reference_binary(layer, a, b):
+    names = {"sub": "subtract", "mul": "multiply", "div": "divide", "pow": "power", "max": "maximum", "min": "minimum"}
+    return getattr(np, names.get(layer.kind, layer.kind))(a, b)
+
+
+def reference_unary(layer, x):
+    return getattr(np, {"abs": "absolute", "neg": "negative"}.get(layer.kind, layer.kind))(x)
+
+
 def reference_sum_pool(layer, x):
     ones, zeros = np.ones(x.shape[1]), np.zeros(x.shape[1])
     return reference.subsample_forward(x, ones, zeros, layer.kernel_size, layer.stride)
@@ -152,9 +170,12 @@ REFERENCE = {
     "AvgPool": reference_avg_pool,
     "BatchNorm": reference_batch_norm,
     "Bias": lambda layer, x: reference.bias_forward(x, layer.bias),
+    "Binary": reference_binary,
+    "CELU": lambda layer, x: np.where(x > 0, x, layer.alpha * np.expm1(x / layer.alpha)),
     "Clip": reference_pointwise,
     "Capsules": lambda layer, u: reference.capsules_forward(u, layer.weight, layer.iterations),
-    "Concat": lambda layer, *xs: reference.concat(xs),
+    "Concat": lambda layer, *xs: reference.concat(xs, layer.axis + 1),
+    "Constant": lambda layer, x: np.broadcast_to(layer.value, (len(x), *layer.shape)),
     "Conv": reference_conv,
     "ConvTranspose": reference_conv_transpose,
     "Crop": lambda layer, x: reference.crop_forward(x, layer.cropping),
@@ -162,6 +183,7 @@ REFERENCE = {
     "Dropout": lambda layer, x: x,          # in predictions
     "ELU": reference_activation,
     "Embedding": lambda layer, ids: reference.embedding_forward(ids.astype(int), layer.weight),
+    "Expand": lambda layer, x: np.broadcast_to(x, (len(x), *layer.shape)),
     "Flatten": lambda layer, x: x.reshape(len(x), math.prod(x.shape[1:])),
     "GELU": reference_pointwise,
     "GaussianNoise": lambda layer, x: x,    # in predictions
@@ -180,8 +202,9 @@ REFERENCE = {
     "LocalResponseNorm": lambda layer, x: reference.local_response_norm_forward(x, layer.size, layer.alpha, layer.beta,
                                                                                layer.k),
     "Length": lambda layer, x: reference.length_forward(x),
-    "LogSoftmax": lambda layer, x: reference.log_softmax(x),
+    "LogSoftmax": lambda layer, x: np.moveaxis(reference.log_softmax(np.moveaxis(x, layer.axis + 1, 1)), 1, layer.axis + 1),
     "Mask": lambda layer, *inputs: reference.mask_forward(*inputs)[0],
+    "MatMul": lambda layer, a, b: a @ b,
     "MaxPool": reference_max_pool,
     "MaxUnpool": reference_max_unpool,
     "Mish": reference_pointwise,
@@ -192,19 +215,24 @@ REFERENCE = {
     "PrimaryCapsules": reference_primary_capsules,
     "RBF": lambda layer, x: reference.rbf_forward(x, layer.weight),
     "ReLU": reference_activation,
+    "Reduce": reference_reduce,
     "Reshape": lambda layer, x: x.reshape(len(x), *layer.output_shape(x.shape[1:])),
     "SELU": reference_activation,
     "ScaledTanh": reference_activation,
     "SiLU": reference_pointwise,
     "Sigmoid": reference_activation,
+    "Slice": reference_slice,
     "SoftMaxPool": reference_softmax_pool,
-    "Softmax": lambda layer, x: reference.softmax(x),
+    "Softmax": lambda layer, x: np.moveaxis(reference.softmax(np.moveaxis(x, layer.axis + 1, 1)), 1, layer.axis + 1),
     "Softplus": reference_activation,
     "Softsign": reference_pointwise,
     "Squash": lambda layer, x: reference.squash_forward(x),
     "Subsample": reference_subsample,
     "SumPool": reference_sum_pool,
+    "Take": lambda layer, x: np.take(x, layer.indices, axis=layer.axis + 1),
     "Tanh": reference_activation,
+    "ThresholdedReLU": lambda layer, x: np.where(x > layer.alpha, x, 0),
+    "Unary": reference_unary,
     "Upsample": reference_upsample,
 }
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .foreign import need_onnx
+
 LARGEST_RANK = 16
 STANDARD = ("", "ai.onnx")
 
@@ -69,16 +71,6 @@ class Model:
     operations: list
 
 
-def foreign():
-    """The onnx package, or an ImportError that says how to get it."""
-    try:
-        import onnx
-        import onnx.numpy_helper
-    except ImportError as error:
-        raise ImportError("ONNX files need the onnx package: pip install 'pycnn[onnx]'") from error
-    return onnx
-
-
 def read_model(source):
     """The model in a file, in bytes, or in an ``onnx.ModelProto``.
 
@@ -89,7 +81,7 @@ def read_model(source):
     ValueError
         When it is no model, or one with something wrong in it.
     """
-    onnx = foreign()
+    onnx = need_onnx()
     if isinstance(source, onnx.ModelProto):
         return checked_model(onnx, source, None)
     if isinstance(source, (bytes, bytearray)):

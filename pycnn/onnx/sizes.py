@@ -19,7 +19,7 @@ class Size:
     3
     """
 
-    __slots__ = ("times", "plus")
+    __slots__ = ("plus", "times")
 
     def __init__(self, times, plus=0):
         self.times, self.plus = int(times), int(plus)

@@ -1,0 +1,125 @@
+"""ONNX models become networks that compute what ONNX says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pycnn
+
+onnx = pytest.importorskip("onnx")
+
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+FLOAT = TensorProto.FLOAT
+
+
+def model(nodes, inputs, outputs, weights=(), opset=18, types=FLOAT):
+    """A model of nodes ``(operator, inputs, outputs, attributes)``, with weights by name."""
+    graph = helper.make_graph(
+        [helper.make_node(kind, reads, makes, **attributes) for kind, reads, makes, attributes in nodes], "test",
+        [helper.make_tensor_value_info(name, types, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, types, None) for name in outputs],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in dict(weights).items()])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def assert_as_onnx_says(proto, batch=3, tolerance=1e-5, **load):
+    """The network gives what the onnx package's own evaluator gives."""
+    net = pycnn.onnx.load(proto, **load)
+    x = {name: normal(batch, *shape, seed=i) for i, (name, shape) in enumerate(net.input_shapes.items())}
+    got = net.predict(x)
+    got = list(got.values()) if isinstance(got, dict) else [got]
+    for y, expected in zip(got, ReferenceEvaluator(proto).run(None, x), strict=True):
+        assert y.shape == expected.shape
+        np.testing.assert_allclose(y, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max()))
+    return net
+
+
+def steps(net):
+    """Names of the kernels that predictions call."""
+    return [step[1] for step in net.plan(2)._steps]
+
+
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "densenet121", "inception_v2"])
+def test_light_models_give_their_recorded_output(name):
+    net = pycnn.onnx.load(LIGHT / f"light_{name}.onnx")
+    expected = numpy_helper.to_array(onnx.load_tensor(str(LIGHT / f"light_{name}_output_0.pb")))
+    y = net.predict({n: np.zeros((2, *s), np.float32) for n, s in net.input_shapes.items()})
+    np.testing.assert_allclose(y, np.broadcast_to(expected, y.shape), rtol=1e-3, atol=1e-7)
+    assert "python" not in steps(net)
+
+
+def test_scales_and_shifts_become_part_of_the_layer_before():
+    nodes = [("Conv", ["x", "w"], ["c"], {}), ("Mul", ["c", "s"], ["m"], {}), ("Add", ["m", "t"], ["a"], {}),
+             ("BatchNormalization", ["a", "g", "b", "mean", "var"], ["n"], {}), ("Mul", ["n", "s"], ["o"], {}),
+             ("Relu", ["o"], ["y"], {})]
+    weights = {"w": normal(4, 3, 3, 3), "s": normal(4, 1, 1), "t": normal(1, 4, 1, 1), "g": normal(4), "b": normal(4),
+               "mean": normal(4), "var": np.abs(normal(4)) + 0.5}
+    net = assert_as_onnx_says(model(nodes, {"x": ["N", 3, 8, 8]}, ["y"], weights))
+    assert steps(net).count("conv_forward") == 1 and "batch_norm_forward" not in steps(net)
+
+
+@pytest.mark.parametrize("target", [[0, -1], [-1, 48], ["N", 48]])
+def test_the_batch_stays_free_when_a_shape_is_computed(target):
+    nodes = [("Relu", ["x"], ["h"], {}), ("Shape", ["h"], ["shape"], {}),
+             ("Gather", ["shape", "zero"], ["n"], {}), ("Concat", ["n", "rest"], ["computed"], {"axis": 0}),
+             ("Reshape", ["h", "computed" if target[0] == "N" else "target"], ["y"], {})]
+    weights = {"zero": np.array([0]), "rest": np.array([48]), "target": np.array([0 if n == "N" else n for n in target])}
+    proto = model(nodes, {"x": ["N", 3, 4, 4]}, ["y"], weights)
+    net = assert_as_onnx_says(proto, batch=5)
+    assert net(normal(2, 3, 4, 4)).shape == (2, 48)
+
+
+def test_a_model_written_for_one_sample_takes_any_number():
+    nodes = [("Reshape", ["x", "s"], ["r"], {}), ("Transpose", ["r"], ["t"], {"perm": [0, 2, 1, 3, 4]}),
+             ("Reshape", ["t", "u"], ["y"], {})]
+    weights = {"s": np.array([1, 2, 3, 4, 4]), "u": np.array([1, 6, 4, 4])}
+    net = pycnn.onnx.load(model(nodes, {"x": [1, 6, 4, 4]}, ["y"], weights))
+    x = normal(5, 6, 4, 4)
+    np.testing.assert_array_equal(net(x), x.reshape(5, 2, 3, 4, 4).swapaxes(1, 2).reshape(5, 6, 4, 4))
+
+
+@pytest.mark.parametrize("axes", [(0, 2, 4, 1, 3, 5), (0, 5, 4, 3, 2, 1), (0, 3, 5, 1, 2, 4)])
+def test_axes_change_places_in_any_order(axes):
+    nodes = [("Reshape", ["x", "s"], ["r"], {}), ("Transpose", ["r"], ["t"], {"perm": axes}),
+             ("Reshape", ["t", "u"], ["y"], {})]
+    weights = {"s": np.array([0, 2, 3, 4, 2, 3]), "u": np.array([0, -1])}
+    assert_as_onnx_says(model(nodes, {"x": ["N", 144]}, ["y"], weights))
+
+
+def test_height_and_width_that_vary_are_said_when_loading():
+    proto = model([("Conv", ["x", "w"], ["c"], {}), ("GlobalAveragePool", ["c"], ["y"], {})],
+                  {"x": ["N", 3, "H", "W"]}, ["y"], {"w": normal(4, 3, 3, 3)})
+    with pytest.raises(ValueError, match=r"input 'x' .* sizes that may vary; .* shapes="):
+        pycnn.onnx.load(proto)
+    with pytest.raises(ValueError, match="has the shape"):
+        pycnn.onnx.load(proto, shapes={"x": (4, 8, 8)})
+    assert_as_onnx_says(proto, shapes={"x": (3, 9, 7)})
+
+
+def test_what_is_loaded_goes_on_learning():
+    nodes = [("Conv", ["x", "w", "b"], ["c"], {"pads": [1, 1, 1, 1]}), ("Relu", ["c"], ["r"], {}),
+             ("Flatten", ["r"], ["f"], {}), ("Gemm", ["f", "v", "d"], ["y"], {"transB": 1})]
+    weights = {"w": normal(4, 1, 3, 3), "b": normal(4), "v": normal(3, 64) / 8, "d": normal(3)}
+    net = assert_as_onnx_says(model(nodes, {"x": ["N", 1, 4, 4]}, ["y"], weights))
+    x, labels = normal(32, 1, 4, 4), np.arange(32) % 3
+    before = net.evaluate(x, labels)["loss"]
+    net.fit(x, labels, epochs=5, optimizer=pycnn.SGD(0.05), verbose=0)
+    assert net.evaluate(x, labels)["loss"] < before
+
+
+def test_an_operator_that_mixes_samples_is_refused():
+    with pytest.raises(ValueError, match="ReduceMean .* axis 0.* one by one"):
+        pycnn.onnx.load(model([("ReduceMean", ["x", "a"], ["y"], {})], {"x": ["N", 3]}, ["y"], {"a": np.array([0])}))
+
+
+def test_an_unknown_operator_is_named():
+    with pytest.raises(ValueError, match="Det that makes 'y': this operator is not supported"):
+        pycnn.onnx.load(model([("Det", ["x"], ["y"], {})], {"x": ["N", 3, 3]}, ["y"]))
