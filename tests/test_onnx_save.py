@@ -26,6 +26,11 @@ def single(layer, *shapes):
     return functools.cache(lambda: pycnn.Network(inputs, layer(*inputs)))
 
 
+def pow_of_positive():
+    a, b = pycnn.Input((3, 4), name="a"), pycnn.Input((3, 1), name="b")
+    return pycnn.Network([a, b], L.Binary("pow")(L.Softplus()(a), b))
+
+
 CASES = {       # name: (what makes a network, the lowest opset that can express it)
     "relu": (single(L.ReLU(), (3, 4)), 7),
     "leaky relu": (single(L.LeakyReLU(0.2), (3, 4)), 7),
@@ -118,6 +123,26 @@ CASES = {       # name: (what makes a network, the lowest opset that can express
     "add three": (single(L.Add(), (3, 4), (3, 4), (3, 4)), 7),
     "multiply": (single(L.Multiply(), (3, 4), (3, 4)), 7),
     "concat": (single(L.Concat(), (3, 4), (2, 4)), 7),
+    "concat along a later axis": (single(L.Concat(1), (3, 4), (3, 2)), 7),
+    "softmax along a later axis": (single(L.Softmax(1), (3, 4, 2)), 7),
+    "average pool, dilated": (single(L.AvgPool(2, 1, dilation=2), (3, 8, 8)), 19),
+    "power pool, dilated": (single(L.LPPool(2, 2, 1, dilation=(1, 2)), (3, 8, 8)), 18),
+    **{f"binary {kind}": (single(L.Binary(kind), (3, 4), (3, 1)), 8 if kind in ("max", "min") else 7)
+       for kind in ("add", "sub", "mul", "div", "max", "min")},
+    "binary pow": (pow_of_positive, 7),
+    **{f"unary {kind}": (single(L.Unary(kind), (3, 4)), 9 if kind in ("sign", "trunc") else 7)
+       for kind in ("abs", "ceil", "exp", "floor", "neg", "reciprocal", "sign", "trunc")},
+    "celu": (single(L.CELU(0.7), (3, 4)), 7),
+    "thresholded relu": (single(L.ThresholdedReLU(0.3), (3, 4)), 10),
+    "matmul": (single(L.MatMul(), (2, 3, 4), (1, 4, 5)), 7),
+    "reduce": (single(L.Reduce("mean", (0, 2)), (3, 4, 2)), 7),
+    "reduce to one": (single(L.Reduce("max", (0, 1)), (3, 4)), 7),
+    "reduce and keep": (single(L.Reduce("sum", 1, keepdims=True), (3, 4)), 7),
+    "slice": (single(L.Slice(-3, None, axis=1), (3, 4)), 7),
+    "slice backwards": (single(L.Slice(None, None, -2, axis=1), (3, 5)), 10),
+    "take": (single(L.Take([2, -3, 0]), (3, 4)), 7),
+    "expand": (single(L.Expand((3, 4)), (1, 4)), 8),
+    "constant": (single(L.Constant((2, 3), "normal"), (3,)), 8),
     "flatten": (single(L.Flatten(), (3, 4, 2)), 7),
     "reshape": (single(L.Reshape((4, -1)), (3, 4, 2)), 7),
     "permute": (single(L.Permute((2, 0, 1)), (3, 4, 2)), 7),

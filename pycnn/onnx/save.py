@@ -12,6 +12,7 @@ from ..network import Network
 from ..shapes import integer
 from . import (
     write_activations,
+    write_arithmetic,
     write_capsules,
     write_filters,
     write_norms,
@@ -22,8 +23,9 @@ from . import (
 from .foreign import need_onnx
 from .writer import Writer, unique
 
-WRITERS = {kind: write for family in (write_activations, write_capsules, write_filters, write_norms, write_pooling,
-                                      write_resampling, write_shapes) for kind, write in family.WRITERS.items()}
+WRITERS = {kind: write for family in (write_activations, write_arithmetic, write_capsules, write_filters, write_norms,
+                                      write_pooling, write_resampling, write_shapes)
+           for kind, write in family.WRITERS.items()}
 LOWEST_OPSET, USUAL_OPSET, LOWEST_IR = 7, 20, 4
 LARGEST_FILE = 2**31 - 1        # bytes that a protocol buffer can have
 

@@ -6,6 +6,8 @@ of a layer (`node`) on tensors of those names, of which the last makes the resul
 
 from math import pi, sqrt
 
+import numpy as np
+
 from .. import layers as L
 from ..layers.base import activation_code
 
@@ -80,13 +82,13 @@ def prelu(w, node, x):
 
 
 def softmax(w, node, x):
-    """Along the channels, which before opset 13 had to be the last axis to be one alone."""
-    operator = "LogSoftmax" if node.layer.log else "Softmax"
+    """Along an axis, which before opset 13 had to be the last to be one alone."""
+    operator, axis = "LogSoftmax" if node.layer.log else "Softmax", node.layer.axis
     rank = len(node.shape)
-    if w.opset >= 13 or rank == 1:
-        return w.add(operator, x, axis=1)
-    y = w.add(operator, w.transpose(x, *range(1, rank), 0), axis=rank)
-    return w.transpose(y, rank - 1, *range(rank - 1))
+    if w.opset >= 13 or axis == rank - 1:
+        return w.add(operator, x, axis=axis + 1)
+    order = [*(i for i in range(rank) if i != axis), axis]
+    return w.transpose(w.add(operator, w.transpose(x, *order), axis=rank), *np.argsort(order).tolist())
 
 
 def dropout(w, node, x):

@@ -27,6 +27,13 @@ class Window:
         self.pads = [*before, *ends]
         self.taps = prod(self.kernel)
 
+    def dilations(self, w, opset, operator):
+        """The attribute, which the operator has since that opset; None where there are no dilations."""
+        if all(d == 1 or k == 1 for d, k in zip(self.dilation, self.kernel)):
+            return None
+        w.need(opset, f"{operator} with dilations")
+        return self.dilation
+
     def attributes(self):
         return {"kernel_shape": self.kernel, "strides": self.stride, "pads": self.pads}
 
@@ -37,16 +44,13 @@ def max_pool(w, node, x):
 
 
 def maxima(w, window, x, outputs=1):
-    dilation = None
-    if any(d > 1 and k > 1 for d, k in zip(window.dilation, window.kernel)):
-        w.need(10, "MaxPool with dilations")
-        dilation = window.dilation
-    return w.add("MaxPool", x, outputs=outputs, dilations=dilation, **window.attributes())
+    dilations = window.dilations(w, 10, "MaxPool")
+    return w.add("MaxPool", x, outputs=outputs, dilations=dilations, **window.attributes())
 
 
 def avg_pool(w, node, x):
     window = Window(node.layer, node.inputs[0].shape)
-    attributes = window.attributes()
+    attributes = {"dilations": window.dilations(w, 19, "AveragePool"), **window.attributes()}
     if node.layer.count_include_pad and any(window.overhang):       # which the divisor leaves out
         x = w.pad(x, window.padding)
         attributes["pads"] = [0] * len(window.out) + window.overhang
@@ -56,7 +60,8 @@ def avg_pool(w, node, x):
 
 def averages(w, window, x):
     """Of each window, whose padding counts."""
-    return w.add("AveragePool", x, count_include_pad=1, **window.attributes())
+    dilations = window.dilations(w, 19, "AveragePool")
+    return w.add("AveragePool", x, count_include_pad=1, dilations=dilations, **window.attributes())
 
 
 def sum_pool(w, node, x):
@@ -67,7 +72,7 @@ def sum_pool(w, node, x):
 def lp_pool(w, node, x):
     window, p = Window(node.layer, node.inputs[0].shape), node.layer.p
     if p == int(p):
-        return w.add("LpPool", x, p=int(p), **window.attributes())
+        return w.add("LpPool", x, dilations=window.dilations(w, 18, "LpPool"), p=int(p), **window.attributes())
     powers = w.add("Pow", w.add("Abs", x), w.number(p))
     return w.add("Pow", w.scaled(averages(w, window, powers), window.taps), w.number(1 / p))
 

@@ -12,7 +12,7 @@ def multiply(w, node, a, b):
 
 
 def concat(w, node, *xs):
-    return w.add("Concat", *xs, axis=1)
+    return w.add("Concat", *xs, axis=node.layer.axis + 1)
 
 
 def flatten(w, node, x):
