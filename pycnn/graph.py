@@ -208,6 +208,11 @@ class Graph:
                              f"'{layer}[{len(uses) - 1}]'; got {name!r}")
         return uses[int(number)]
 
+    def name_of(self, node):
+        """The name by which `find` finds a node."""
+        uses = [other for other in self.nodes if other.layer is node.layer]
+        return node.label if len(uses) == 1 else f"{node.label}[{uses.index(node)}]"
+
     def picky_readers(self, node):
         """The layers that read a node and check its values."""
         return [other.layer for other in self.nodes

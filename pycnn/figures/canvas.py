@@ -19,6 +19,25 @@ def new_figure(width, height):
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def colour_map(name):
+    """The colour map of that name: a function from numbers from 0 to 1 to red, green, blue and opacity.
+
+    Raises
+    ------
+    ValueError
+        When there is none.
+    ImportError
+        When matplotlib is missing.
+    """
+    try:
+        from matplotlib import colormaps
+    except ImportError:
+        raise ImportError("colours need matplotlib: pip install pycnn[plot]") from None
+    if name not in colormaps:
+        raise ValueError(f"there is no colour map {name!r}; matplotlib's are such as turbo, inferno or viridis")
+    return colormaps[name]
+
+
 def picture_path(save):
     """Where a picture is to be written, checked before the work on it begins.
 

@@ -11,7 +11,7 @@ from .canvas import new_figure
 FILTERS_SHOWN = 64
 
 
-def rows_of_images(rows, title=None):
+def rows_of_images(rows, title=None, columns=()):
     """Rows of images, one below the other, so that images that belong together form a column.
 
     Parameters
@@ -19,6 +19,8 @@ def rows_of_images(rows, title=None):
     rows : dict of str to array (N, C, H, W)
         By the name of the row; C is 1 or 3, values in [0, 1], and N the same for all.
     title : str, optional
+    columns : sequence of str, optional
+        What is written above each column.
 
     Returns
     -------
@@ -29,9 +31,12 @@ def rows_of_images(rows, title=None):
     ImportError
         When matplotlib is missing.
     """
-    columns = len(next(iter(rows.values())))
-    figure = new_figure(columns + 1, len(rows) + 0.5)
-    for line, (name, images) in zip(figure.subplots(len(rows), columns, squeeze=False), rows.items()):
+    across = len(next(iter(rows.values())))
+    figure = new_figure(across + 1, len(rows) + 0.5)
+    lines = figure.subplots(len(rows), across, squeeze=False)
+    for axes, name in zip(lines[0], columns):
+        axes.set_title(name, fontsize=10)
+    for line, (name, images) in zip(lines, rows.items()):
         for axes, image in zip(line, images):
             axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[])

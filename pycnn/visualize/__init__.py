@@ -18,5 +18,11 @@ What all functions have in common:
 """
 
 from .architecture import architecture
+from .attribution import deconvnet, guided_backprop, integrated_gradients, saliency
+from .attribution_figure import attribution_figure
+from .grad_cam import grad_cam
+from .heat import overlay
+from .occlusion import occlusion
 
-__all__ = ["architecture"]
+__all__ = ["architecture", "attribution_figure", "deconvnet", "grad_cam", "guided_backprop", "integrated_gradients",
+           "occlusion", "overlay", "saliency"]
