@@ -9,10 +9,10 @@ import sys
 import traceback
 
 from . import config
-from .commands import predict, show, train
+from .commands import convert, predict, show, train
 from .commands.arguments import BAD_INPUT, Parser, common_arguments
 
-FAMILIES = (train, predict, show)
+FAMILIES = (train, predict, convert, show)
 OK, FAILED, INTERRUPTED = 0, 1, 130
 
 

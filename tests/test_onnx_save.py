@@ -14,21 +14,16 @@ from pycnn import layers as L
 onnx = pytest.importorskip("onnx", reason="needs onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 
-import pycnn.onnx  # noqa: E402 (it needs the package onnx)
+import pycnn.onnx
 
 NEWEST = min(26, onnx.defs.onnx_opset_version())
 TABLE = np.array([[1, 0, 1], [0, 1, 1]], bool)
 
 
 def single(layer, *shapes):
-    """What makes a network of one layer, once."""
+    """What makes a network of one layer, or of what a function makes of inputs, once."""
     inputs = [pycnn.Input(shape, name=f"x{i}") for i, shape in enumerate(shapes)]
     return functools.cache(lambda: pycnn.Network(inputs, layer(*inputs)))
-
-
-def pow_of_positive():
-    a, b = pycnn.Input((3, 4), name="a"), pycnn.Input((3, 1), name="b")
-    return pycnn.Network([a, b], L.Binary("pow")(L.Softplus()(a), b))
 
 
 CASES = {       # name: (what makes a network, the lowest opset that can express it)
@@ -58,18 +53,19 @@ CASES = {       # name: (what makes a network, the lowest opset that can express
     "dropout": (single(L.Dropout(0.3), (3, 4)), 7),
     "dropout of maps": (single(L.Dropout(0.3, maps=True), (3, 4)), 7),
     "noise": (single(L.GaussianNoise(0.3), (3, 4)), 7),
-    "conv": (single(L.Conv(4, 3, stride=2, padding=((0, 1), (2, 1)), dilation=(1, 2), activation="relu"), (3, 8, 9)), 7),
+    "conv": (single(L.Conv(4, 3, 2, padding=((0, 1), (2, 1)), dilation=(1, 2), activation="relu"), (3, 8, 9)), 7),
     "conv of a line": (single(L.Conv(4, 3, padding="same", stride=2, bias=False, activation="leaky_relu"), (3, 9)), 7),
     "conv of a volume": (single(L.Conv(2, (1, 2, 3), groups=2, activation="scaled_tanh"), (4, 4, 5, 6)), 7),
     "conv with a table": (single(L.Conv(2, 3, connections=TABLE, activation="elu"), (3, 6, 6)), 7),
     "transposed conv": (single(L.ConvTranspose(4, 3, stride=2, padding=1, output_padding=1, groups=2), (4, 5, 5)), 7),
-    "transposed conv, asymmetric": (single(L.ConvTranspose(2, 4, stride=(1, 3), padding=((0, 1), (2, 1)), dilation=(2, 1)),
-                                           (3, 5, 5)), 7),
+    "transposed conv, asymmetric": (
+        single(L.ConvTranspose(2, 4, stride=(1, 3), padding=((0, 1), (2, 1)), dilation=(2, 1)), (3, 5, 5)), 7),
     "transposed conv, same": (single(L.ConvTranspose(2, 2, stride=3, padding="same", activation="tanh"), (3, 5)), 7),
     "dense": (single(L.Dense(4, activation="sigmoid"), (3,)), 7),
     "dense without bias": (single(L.Dense(4, bias=False), (3,)), 7),
     "locally connected": (single(L.LocallyConnected(2, 3, padding=1, stride=2, activation="relu"), (3, 6, 5)), 7),
-    "locally connected in sections": (single(L.LocallyConnected(2, (3, 2), sections=(2, 3), dilation=(1, 2)), (3, 7, 9)), 7),
+    "locally connected in sections": (
+        single(L.LocallyConnected(2, (3, 2), sections=(2, 3), dilation=(1, 2)), (3, 7, 9)), 7),
     "locally connected without bias": (single(L.LocallyConnected(2, 3, sections=2, bias=False), (3, 9)), 7),
     "rbf": (single(L.RBF(4), (6,)), 7),
     "bias": (single(L.Bias("normal"), (3, 4)), 7),
@@ -123,26 +119,30 @@ CASES = {       # name: (what makes a network, the lowest opset that can express
     "add three": (single(L.Add(), (3, 4), (3, 4), (3, 4)), 7),
     "multiply": (single(L.Multiply(), (3, 4), (3, 4)), 7),
     "concat": (single(L.Concat(), (3, 4), (2, 4)), 7),
-    "concat along a later axis": (single(L.Concat(1), (3, 4), (3, 2)), 7),
-    "softmax along a later axis": (single(L.Softmax(1), (3, 4, 2)), 7),
+    "concat of rows": (single(L.Concat(1), (3, 2), (3, 4)), 7),
+    "expand": (single(L.Expand((3, 5)), (3, 1)), 8),
+    "slice": (single(L.Slice(1, -1, axis=1), (3, 6)), 7),
+    "slice backwards": (single(L.Slice(None, None, -2, axis=1), (3, 6)), 10),
+    "take": (single(L.Take([2, -1, 0, 2]), (3, 6)), 7),
+    "softmax of rows": (single(L.Softmax(1), (3, 4, 2)), 7),
     "average pool, dilated": (single(L.AvgPool(2, 1, dilation=2), (3, 8, 8)), 19),
-    "power pool, dilated": (single(L.LPPool(2, 2, 1, dilation=(1, 2)), (3, 8, 8)), 18),
-    **{f"binary {kind}": (single(L.Binary(kind), (3, 4), (3, 1)), 8 if kind in ("max", "min") else 7)
-       for kind in ("add", "sub", "mul", "div", "max", "min")},
-    "binary pow": (pow_of_positive, 7),
-    **{f"unary {kind}": (single(L.Unary(kind), (3, 4)), 9 if kind in ("sign", "trunc") else 7)
-       for kind in ("abs", "ceil", "exp", "floor", "neg", "reciprocal", "sign", "trunc")},
+    "power pool, dilated": (single(L.LPPool(2, 2, 1, dilation=2), (3, 8)), 18),
     "celu": (single(L.CELU(0.7), (3, 4)), 7),
     "thresholded relu": (single(L.ThresholdedReLU(0.3), (3, 4)), 10),
-    "matmul": (single(L.MatMul(), (2, 3, 4), (1, 4, 5)), 7),
+    "matrix product": (single(L.MatMul(), (2, 3, 4), (1, 4, 2)), 7),
+    **{kind: (single(L.Unary(kind), (3, 4)), 7) for kind in ("abs", "ceil", "exp", "floor", "neg", "reciprocal")},
+    **{kind: (single(L.Unary(kind), (3, 4)), 9) for kind in ("sign", "trunc")},
+    **{f"{kind} of a square": (single(lambda x, kind=kind: L.Unary(kind)(L.Multiply()(x, x)), (3, 4)), 7)
+       for kind in ("log", "sqrt")},
+    **{f"{kind} of two": (single(L.Binary(kind), (3, 4), (3, 4)), 7) for kind in ("add", "sub", "mul", "div")},
+    **{f"{kind} of two that stretch": (single(L.Binary(kind), (3, 1), (1, 4)), 8) for kind in ("max", "min")},
+    "power": (single(lambda x: L.Binary("pow")(L.Unary("exp")(x), x), (3, 4)), 7),
     "reduce": (single(L.Reduce("mean", (0, 2)), (3, 4, 2)), 7),
-    "reduce to one": (single(L.Reduce("max", (0, 1)), (3, 4)), 7),
-    "reduce and keep": (single(L.Reduce("sum", 1, keepdims=True), (3, 4)), 7),
-    "slice": (single(L.Slice(-3, None, axis=1), (3, 4)), 7),
-    "slice backwards": (single(L.Slice(None, None, -2, axis=1), (3, 5)), 10),
-    "take": (single(L.Take([2, -3, 0]), (3, 4)), 7),
-    "expand": (single(L.Expand((3, 4)), (1, 4)), 8),
-    "constant": (single(L.Constant((2, 3), "normal"), (3,)), 8),
+    "reduce, axes kept": (single(L.Reduce("sum", 1, keepdims=True), (3, 4, 2)), 7),
+    "reduce all": (single(L.Reduce("max", (0, 1)), (3, 4)), 7),
+    "least": (single(L.Reduce("min", 1), (3, 4)), 7),
+    "constant": (single(L.Constant((3, 4), "normal"), (2,)), 8),
+    "constant that is added": (single(lambda x: L.Binary("add")(x, L.Constant((1, 4), "normal")(x)), (3, 4)), 7),
     "flatten": (single(L.Flatten(), (3, 4, 2)), 7),
     "reshape": (single(L.Reshape((4, -1)), (3, 4, 2)), 7),
     "permute": (single(L.Permute((2, 0, 1)), (3, 4, 2)), 7),
@@ -190,7 +190,8 @@ def test_a_layer_gives_the_same_in_onnx_runtime(name, opset, tmp_path):
     for parameter in net.statistics.values():
         parameter[...] = rng.uniform(0.5, 2.0, parameter.shape)
     if opset is not None and opset < lowest:
-        with pytest.raises(ValueError, match=rf"\({type(list(net.layers.values())[-1]).__name__}\).*opset {lowest}.*opset={opset}"):
+        kind = type(list(net.layers.values())[-1]).__name__
+        with pytest.raises(ValueError, match=rf"\({kind}\).*opset {lowest}.*opset={opset}"):
             pycnn.onnx.save(net, path, opset=opset)
         assert not path.exists()
         return
@@ -294,7 +295,8 @@ def test_layers_that_onnx_cannot_express_are_named(layer, what, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("opset", "error"), [(6, "at least 7, got 6"), (1000, "at most .* got 1000"), ("20", "an integer")])
+@pytest.mark.parametrize(
+    ("opset", "error"), [(6, "at least 7, got 6"), (1000, "at most .* got 1000"), ("20", "an integer")])
 def test_an_opset_that_is_none_is_an_error(opset, error, tmp_path):
     with pytest.raises((ValueError, TypeError), match=f"opset must be {error}"):
         pycnn.onnx.save(CASES["relu"][0](), tmp_path / "net.onnx", opset=opset)

@@ -19,12 +19,37 @@ def say(args, text):
         print(text)
 
 
-def load_network(path):
-    """The network of a file, or InputError."""
+def load_network(path, shapes=None):
+    """The network of a file, of pycnn or, by its name, of ONNX; or InputError.
+
+    `shapes` says those of inputs that an ONNX file leaves open.
+    """
     try:
+        if is_onnx(path):
+            from ..onnx import load as load_onnx
+
+            return load_onnx(path, shapes or None)
+        if shapes:
+            raise InputError(f"{path}: not an ONNX file, so its inputs have shapes already")
         return load(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
+
+
+def input_names(path):
+    """The names of a network's inputs, which an ONNX file says before their shapes are known."""
+    if not is_onnx(path):
+        return load_network(path).input_names
+    from ..onnx.reader import input_names as of_onnx
+
+    try:
+        return of_onnx(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+
+
+def is_onnx(path):
+    return path.lower().endswith(".onnx")
 
 
 def load_data(name, folder):

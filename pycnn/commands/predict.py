@@ -63,7 +63,7 @@ def evaluate(args):
     command = net.training_state.get("command", {})
     data = args.data or command.get("data")
     if data is None:
-        raise files.InputError(f"{args.file} does not files.say what it was trained on; name a data set with --data")
+        raise files.InputError(f"{args.file} does not say what it was trained on; name a data set with --data")
     task = MODELS[command["model"]].task if command.get("model") in MODELS else Classification()
     x, y = files.load_data(data, args.data_dir)[1]
     begun = time.perf_counter()

@@ -59,6 +59,12 @@ def load(source, shapes=None):
     return network(importer, values, network_dtype(free[name] for name in needed))
 
 
+def input_names(source):
+    """The names of the inputs that a network of the model has."""
+    model = read_model(source)
+    return needed_inputs(model, [name for name in model.inputs if name not in model.initialisers])
+
+
 def needed_inputs(model, free):
     """The names of the inputs that an output depends on, in order."""
     needed = set(model.outputs)

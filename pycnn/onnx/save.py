@@ -6,7 +6,7 @@ import os
 
 from .. import config
 from ..files import write_whole
-from ..layers import Embedding, Lambda
+from ..layers import Binary, Constant, Embedding, Lambda, MatMul
 from ..layers.base import InputLayer
 from ..network import Network
 from ..shapes import integer
@@ -21,11 +21,11 @@ from . import (
     write_shapes,
 )
 from .foreign import need_onnx
-from .writer import Writer, unique
+from .writer import Writer
 
-WRITERS = {kind: write for family in (write_activations, write_arithmetic, write_capsules, write_filters, write_norms,
-                                      write_pooling, write_resampling, write_shapes)
-           for kind, write in family.WRITERS.items()}
+FAMILIES = (write_activations, write_arithmetic, write_capsules, write_filters, write_norms, write_pooling,
+            write_resampling, write_shapes)
+WRITERS = {kind: write for family in FAMILIES for kind, write in family.WRITERS.items()}
 LOWEST_OPSET, USUAL_OPSET, LOWEST_IR = 7, 20, 4
 LARGEST_FILE = 2**31 - 1        # bytes that a protocol buffer can have
 
@@ -34,8 +34,8 @@ def save(net, path, opset=USUAL_OPSET):
     """Writes a network to an ONNX file, for predictions: ONNX Runtime and others give what `net.predict` does.
 
     The file has the network's inputs and outputs, by name, with a batch of any size, and its parameters, as
-    initialisers named ``"C1/weight"``. An input that only `Embedding` layers read holds int64. What concerns training is not
-    in it: flags, the optimizer, what noise and dropout of maps do.
+    initialisers named ``"C1/weight"``. An input that only `Embedding` layers read holds int64. What concerns training
+    is not in it: flags, the optimizer, what noise and dropout of maps do.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def save(net, path, opset=USUAL_OPSET):
     path : str or path-like
         The file appears whole or not at all.
     opset : int
-        Version of ONNX's operators, from 7 to the newest that the package onnx knows. Layers without an operator of their
-        own in it are written as several others.
+        Version of ONNX's operators, from 7 to the newest that the package onnx knows. Layers without an operator of
+        their own in it are written as several others.
 
     Raises
     ------
@@ -78,15 +78,16 @@ def as_model(net, opset):
     helper = need_onnx().helper
     ends = (*net.input_names, *net.output_names)
     words = {node for node in net.graph.inputs.values() if holds_words(net.graph, node)}
-    w = Writer({**net.parameters, **net.statistics}, net.dtype, opset, ends, words)
+    stretched = {node for node in net.graph.nodes if isinstance(node.layer, Constant) and is_stretched(net.graph, node)}
+    w = Writer({**net.parameters, **net.statistics}, net.dtype, opset, ends, words, stretched)
     size = sum(array.nbytes for array in w.arrays.values())
     if size > LARGEST_FILE:
         raise ValueError(f"its parameters are {size:,} bytes; an ONNX file has at most {LARGEST_FILE:,}")
     write_graph(w, net.graph)
     real = helper.np_dtype_to_tensor_dtype(net.dtype)
-    inputs = [helper.make_tensor_value_info(name, w.onnx.TensorProto.INT64 if node in words else real, ["N", *node.shape])
-              for name, node in net.graph.inputs.items()]
-    outputs = [helper.make_tensor_value_info(name, real, ["N", *node.shape]) for name, node in net.graph.outputs.items()]
+    inputs, outputs = ([helper.make_tensor_value_info(name, w.onnx.TensorProto.INT64 if node in words else real,
+                                                      ["N", *node.shape]) for name, node in ends.items()]
+                       for ends in (net.graph.inputs, net.graph.outputs))
     graph = helper.make_graph(w.nodes, net.name or "network", inputs, outputs, w.initializers)
     opsets = [helper.make_opsetid("", opset)]
     return helper.make_model(graph, opset_imports=opsets, producer_name="pycnn", producer_version=config.version(),
@@ -102,13 +103,12 @@ def write_graph(w, graph):
     for node in graph.nodes:
         if not isinstance(node.layer, InputLayer):
             w.begin(node.layer)
-            writer_of(w, node.layer)(w, node, *(tensors[i] for i in node.inputs))
-            tensors[node] = w.end(names.get(node))
+            made = writer_of(w, node.layer)(w, node, *(tensors[i] for i in node.inputs))
+            tensors[node] = w.end(made, names.get(node))
     for name, node in graph.outputs.items():
         if tensors[node] != name:       # an input, or known by another name already
             w.begin(node.layer)
-            w.add("Identity", tensors[node])
-            w.end(name)
+            w.end(w.add("Identity", tensors[node]), name)
 
 
 def writer_of(w, layer):
@@ -122,5 +122,19 @@ def writer_of(w, layer):
 
 def holds_words(graph, node):
     """Whether only embeddings read an input."""
-    readers = [other.layer for other in graph.nodes if node in other.inputs]
-    return node not in graph.outputs.values() and all(isinstance(layer, Embedding) for layer in readers)
+    return all(isinstance(other.layer, Embedding) for other in readers(graph, node)) and not is_output(graph, node)
+
+
+def is_stretched(graph, node):
+    """Whether all that reads a constant joins it with a tensor that has a batch."""
+    joined = (isinstance(other.layer, (Binary, MatMul)) and
+              not all(isinstance(i.layer, Constant) for i in other.inputs) for other in readers(graph, node))
+    return all(joined) and not is_output(graph, node)
+
+
+def readers(graph, node):
+    return [other for other in graph.nodes if node in other.inputs]
+
+
+def is_output(graph, node):
+    return node in graph.outputs.values()

@@ -1,15 +1,14 @@
 """Activations and other functions of single values as nodes of ONNX.
 
-A writer of a layer, here and in the files beside, is ``write(w, node, *inputs)``: it adds nodes to the writer `w` for one use
-of a layer (`node`) on tensors of those names, of which the last makes the result.
+A writer of a layer, here and in the files beside, is ``write(w, node, *inputs)``: it adds nodes to the writer `w` for
+one use of a layer (`node`) on tensors of those names, of which the last makes the result.
 """
 
 from math import pi, sqrt
 
-import numpy as np
-
 from .. import layers as L
 from ..layers.base import activation_code
+from ..layers.reshape import inverse
 
 SIMPLE = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softplus": "Softplus", "selu": "Selu"}
 WITH_ALPHA = {"leaky_relu": "LeakyRelu", "elu": "Elu"}
@@ -82,13 +81,13 @@ def prelu(w, node, x):
 
 
 def softmax(w, node, x):
-    """Along an axis, which before opset 13 had to be the last to be one alone."""
-    operator, axis = "LogSoftmax" if node.layer.log else "Softmax", node.layer.axis
-    rank = len(node.shape)
+    """Along an axis, which before opset 13 had to be the last one to be one alone."""
+    operator = "LogSoftmax" if node.layer.log else "Softmax"
+    axis, rank = node.layer.axis, len(node.shape)
     if w.opset >= 13 or axis == rank - 1:
-        return w.add(operator, x, axis=axis + 1)
+        return w.add(operator, x, axis=1 + axis)
     order = [*(i for i in range(rank) if i != axis), axis]
-    return w.transpose(w.add(operator, w.transpose(x, *order), axis=rank), *np.argsort(order).tolist())
+    return w.transpose(w.add(operator, w.transpose(x, *order), axis=rank), *inverse(order))
 
 
 def dropout(w, node, x):

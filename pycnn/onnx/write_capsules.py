@@ -12,7 +12,7 @@ SMALLEST = float(np.finfo(np.float32).tiny)
 
 def squares(w, x, axis, keep=True):
     """The sum of squares along an axis."""
-    return w.reduce("ReduceSum", w.add("Mul", x, x), axis, keep)
+    return w.reduce("ReduceSum", w.add("Mul", x, x), axis, keep=keep)
 
 
 def squashed(w, x, axis):
@@ -42,14 +42,17 @@ def capsules(w, node, u):
     weight = w.array("weight").reshape(inputs * outputs * dimension, size, 1)
     votes = w.add("Conv", w.reshape(u, inputs * size, 1), w.parameter("weight", weight), kernel_shape=[1], group=inputs)
     votes = w.reshape(votes, inputs, outputs, dimension)
-    weighed, logits = w.scaled(votes, 1 / outputs), None        # the softmax of zeros
-    for iteration in range(layer.iterations):
-        if iteration:
-            agreement = w.reduce("ReduceSum", w.add("Mul", votes, v), 3)
-            logits = agreement if logits is None else w.add("Add", logits, agreement)
-            weighed = w.add("Mul", votes, over_capsules(w, logits))
-        v = squashed(w, w.reduce("ReduceSum", weighed, 1), 3)
+    v, logits = agreed(w, w.scaled(votes, 1 / outputs)), None       # the softmax of zeros
+    for _ in range(layer.iterations - 1):
+        agreement = w.reduce("ReduceSum", w.add("Mul", votes, v), 3)
+        logits = agreement if logits is None else w.add("Add", logits, agreement)
+        v = agreed(w, w.add("Mul", votes, over_capsules(w, logits)))
     return w.reshape(v, outputs, dimension)
+
+
+def agreed(w, votes):
+    """What weighed votes (N, i, j, d) make of the capsules j."""
+    return squashed(w, w.reduce("ReduceSum", votes, 1), 3)
 
 
 def over_capsules(w, logits):
@@ -61,7 +64,7 @@ def over_capsules(w, logits):
 
 def mask(w, node, x, target=None):
     """Where the target, or else the length, is greatest: MaxUnpool of ones at the first of the greatest."""
-    count, dimension = node.inputs[0].shape
+    count = node.inputs[0].shape[0]
     w.need(9, "MaxUnpool, by which one capsule is chosen,")
     key = squares(w, x, 2, keep=False)
     if target is not None:

@@ -1,4 +1,4 @@
-"""Layers that weigh their input as nodes of ONNX: convolutions, dense layers, radial basis functions, embeddings, biases."""
+"""Convolutions, dense layers, radial basis functions, embeddings and biases as nodes of ONNX."""
 
 import numpy as np
 
@@ -15,8 +15,9 @@ def conv(w, node, x):
 def linear_conv(w, node, x):
     layer, shape = node.layer, node.inputs[0].shape
     kernel, stride, padding, dilation = layer._axes(shape)
-    return w.add("Conv", x, w.parameter("weight", whole_weight(w, layer, shape[0])), *bias_of(w, layer), kernel_shape=kernel,
-                 strides=stride, pads=flat(padding), dilations=dilation, group=layer.groups)
+    weight = w.parameter("weight", whole_weight(w, layer, shape[0]))
+    return w.add("Conv", x, weight, *bias_of(w, layer), kernel_shape=kernel, strides=stride, pads=flat(padding),
+                 dilations=dilation, group=layer.groups)
 
 
 def whole_weight(w, layer, channels):
@@ -66,7 +67,7 @@ def locally_connected(w, node, x):
     out = node.shape[1:]
     cuts = sections_of(layer.sections, out)
     sections = int(np.prod(cuts))
-    weight = w.array("weight").reshape(layer.filters, sections, -1)
+    weight = w.array("weight").reshape(layer.filters, sections, -1).transpose(1, 0, 2)
     if any(map(any, padding)):
         x = w.pad(x, padding)
     padded = [n + before + after for n, (before, after) in zip(shape[1:], padding)]
@@ -74,17 +75,18 @@ def locally_connected(w, node, x):
     taps = taps_of_windows(padded, out, kernel, stride, dilation)[:, members]               # taps, sections, members
     patches = gathered(w, x, shape[0], padded, taps.transpose(1, 0, 2))
     patches = w.reshape(w.transpose(patches, 1, 0, 2, 3), -1, members.shape[1])
-    bias = [w.parameter("bias", w.array("bias").reshape(layer.filters, -1).T.reshape(-1))] if layer.has_bias else []
-    y = w.add("Conv", patches, w.parameter("weight", weight.transpose(1, 0, 2).reshape(sections * layer.filters, -1, 1)), *bias,
-              kernel_shape=[1], group=sections)
+    known = [w.parameter("weight", weight.reshape(sections * layer.filters, -1, 1))]
+    if layer.has_bias:
+        known.append(w.parameter("bias", w.array("bias").reshape(layer.filters, -1).T.reshape(-1)))
+    y = w.add("Conv", patches, *known, kernel_shape=[1], group=sections)
     y = w.transpose(w.reshape(y, sections, layer.filters, -1), 1, 0, 2)
     y = w.gather(w.reshape(y, layer.filters, -1), place, axis=2)
     return activated(w, w.reshape(y, layer.filters, *out), layer.activation)
 
 
 def members_of_sections(out, cuts):
-    """The positions of each section, ``(sections, most that one has)``, the last one repeated where there are fewer; and for
-    each position where it stands there."""
+    """The positions of each section, ``(sections, most)``, the last one repeated where there are fewer; and
+    for each position where it stands there."""
     section = np.zeros(out, np.int64)
     for axis, (n, parts) in enumerate(zip(out, cuts)):
         begins = np.arange(1, parts) * n // parts

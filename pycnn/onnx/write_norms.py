@@ -32,7 +32,8 @@ def group_norm(w, node, x):
 
 def layer_norm(w, node, x):
     if w.opset >= 17:
-        return w.add("LayerNormalization", x, w.parameter("weight"), w.parameter("bias"), axis=1, epsilon=node.layer.epsilon)
+        return w.add("LayerNormalization", x, w.parameter("weight"), w.parameter("bias"), axis=1,
+                     epsilon=node.layer.epsilon)
     return of_groups(w, node, x, 1, w.array("weight"), w.array("bias"))
 
 
@@ -45,12 +46,13 @@ def of_groups(w, node, x, groups, weight, bias):
 
 
 def local_response_norm(w, node, x):
-    """By LRN where runtimes take it, on maps of two axes with a window of odd size; else with averages over channels."""
+    """By LRN where runtimes take it: on maps of two axes, and with an odd size; else with averages over channels."""
     layer, shape = node.layer, node.shape
     if layer.size % 2 == 0:
         maps = w.reshape(x, 1, shape[0], prod(shape[1:]))
         pads = [(layer.size - 1) // 2, 0, layer.size // 2, 0]
-        averages = w.add("AveragePool", w.add("Mul", maps, maps), kernel_shape=[layer.size, 1], pads=pads, count_include_pad=1)
+        averages = w.add("AveragePool", w.add("Mul", maps, maps), kernel_shape=[layer.size, 1], pads=pads,
+                         count_include_pad=1)
         divisor = w.add("Pow", w.shifted(w.scaled(averages, layer.alpha), layer.k), w.number(layer.beta))
         return w.reshape(w.add("Div", maps, divisor), *shape)
     flat = len(shape) != 3

@@ -10,8 +10,18 @@ from .write_activations import activated
 
 
 class Window:
-    """The window of a pooling over maps: kernel, stride and dilation of each axis, padding (before, after), and how far the
-    windows reach beyond what follows."""
+    """The window of a pooling over maps of that shape.
+
+    Attributes
+    ----------
+    kernel, stride, dilation, out : tuple of int
+    padding : list of (int, int)
+    overhang : list of int
+        How far the last window of each axis reaches beyond the padding.
+    pads : list of int
+        All before, then all after, as many as the windows need.
+    taps : int
+    """
 
     def __init__(self, layer, shape):
         rank = len(shape) - 1
@@ -23,19 +33,17 @@ class Window:
         self.out = out
         self.padding = list(zip(before, after))
         self.overhang = [max(0, r - a) if layer.ceil_mode else 0 for r, a in zip(reach, after)]
-        ends = [max(0, r) if layer.ceil_mode else a for r, a in zip(reach, after)]      # as many as the windows need
+        ends = [max(0, r) if layer.ceil_mode else a for r, a in zip(reach, after)]
         self.pads = [*before, *ends]
         self.taps = prod(self.kernel)
 
-    def dilations(self, w, opset, operator):
-        """The attribute, which the operator has since that opset; None where there are no dilations."""
-        if all(d == 1 or k == 1 for d, k in zip(self.dilation, self.kernel)):
-            return None
-        w.need(opset, f"{operator} with dilations")
-        return self.dilation
-
-    def attributes(self):
-        return {"kernel_shape": self.kernel, "strides": self.stride, "pads": self.pads}
+    def attributes(self, w, since, operator):
+        """Those of the operator, which has had dilations since that opset."""
+        attributes = {"kernel_shape": self.kernel, "strides": self.stride, "pads": self.pads}
+        if any(d > 1 and k > 1 for d, k in zip(self.dilation, self.kernel)):
+            w.need(since, f"{operator} with dilations")
+            attributes["dilations"] = self.dilation
+        return attributes
 
 
 def max_pool(w, node, x):
@@ -44,13 +52,12 @@ def max_pool(w, node, x):
 
 
 def maxima(w, window, x, outputs=1):
-    dilations = window.dilations(w, 10, "MaxPool")
-    return w.add("MaxPool", x, outputs=outputs, dilations=dilations, **window.attributes())
+    return w.add("MaxPool", x, outputs=outputs, **window.attributes(w, 10, "MaxPool"))
 
 
 def avg_pool(w, node, x):
     window = Window(node.layer, node.inputs[0].shape)
-    attributes = {"dilations": window.dilations(w, 19, "AveragePool"), **window.attributes()}
+    attributes = window.attributes(w, 19, "AveragePool")
     if node.layer.count_include_pad and any(window.overhang):       # which the divisor leaves out
         x = w.pad(x, window.padding)
         attributes["pads"] = [0] * len(window.out) + window.overhang
@@ -60,8 +67,7 @@ def avg_pool(w, node, x):
 
 def averages(w, window, x):
     """Of each window, whose padding counts."""
-    dilations = window.dilations(w, 19, "AveragePool")
-    return w.add("AveragePool", x, count_include_pad=1, dilations=dilations, **window.attributes())
+    return w.add("AveragePool", x, count_include_pad=1, **window.attributes(w, 19, "AveragePool"))
 
 
 def sum_pool(w, node, x):
@@ -72,7 +78,7 @@ def sum_pool(w, node, x):
 def lp_pool(w, node, x):
     window, p = Window(node.layer, node.inputs[0].shape), node.layer.p
     if p == int(p):
-        return w.add("LpPool", x, dilations=window.dilations(w, 18, "LpPool"), p=int(p), **window.attributes())
+        return w.add("LpPool", x, p=int(p), **window.attributes(w, 18, "LpPool"))
     powers = w.add("Pow", w.add("Abs", x), w.number(p))
     return w.add("Pow", w.scaled(averages(w, window, powers), window.taps), w.number(1 / p))
 
@@ -109,7 +115,8 @@ def subsample(w, node, x):
     layer = node.layer
     window = Window(layer, node.inputs[0].shape)
     of_maps = (-1, *[1] * len(window.out))
-    y = w.add("Mul", averages(w, window, x), w.parameter("coefficient", (w.array("coefficient") * window.taps).reshape(of_maps)))
+    coefficient = w.array("coefficient") * window.taps
+    y = w.add("Mul", averages(w, window, x), w.parameter("coefficient", coefficient.reshape(of_maps)))
     if layer.has_bias:
         y = w.add("Add", y, w.parameter("bias", w.array("bias").reshape(of_maps)))
     return activated(w, y, layer.activation)

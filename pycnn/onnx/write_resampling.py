@@ -6,7 +6,6 @@ import numpy as np
 
 from .. import layers as L
 from ..functional import affine_grid_forward
-from ..sampling import affine_rank
 from ..shapes import resolve_padding
 
 MODES = {"bilinear": "linear", "nearest": "nearest", "bicubic": "cubic"}     # as ONNX names them since opset 20
@@ -97,8 +96,8 @@ def grid_sample(w, node, x, grid):
     if rank == 1:       # a map of one row
         x = w.reshape(x, channels, 1, spatial[0])
         grid = w.reshape(w.pad(grid, [(0, 1)]), 1, node.shape[1], 2)      # of which y is 0
-    y = w.add("GridSample", x, grid, mode=MODES[layer.mode] if w.opset >= 20 else layer.mode, padding_mode=layer.padding_mode,
-              align_corners=int(layer.align_corners))
+    mode = MODES[layer.mode] if w.opset >= 20 else layer.mode
+    y = w.add("GridSample", x, grid, mode=mode, padding_mode=layer.padding_mode, align_corners=int(layer.align_corners))
     return w.reshape(y, *node.shape) if rank == 1 else y
 
 

@@ -12,7 +12,7 @@ def multiply(w, node, a, b):
 
 
 def concat(w, node, *xs):
-    return w.add("Concat", *xs, axis=node.layer.axis + 1)
+    return w.add("Concat", *xs, axis=1 + node.layer.axis)
 
 
 def flatten(w, node, x):
@@ -27,6 +27,26 @@ def permute(w, node, x):
     return w.transpose(x, *node.layer.axes)
 
 
+def expand(w, node, x):
+    w.need(8, "Expand")
+    return w.add("Expand", x, w.constant([1, *node.shape]))
+
+
+def slice_(w, node, x):
+    layer = node.layer
+    n = node.inputs[0].shape[layer.axis]
+    begin, end, step = slice(layer.start, layer.stop, layer.step).indices(n)
+    if step != 1:
+        w.need(10, "Slice with steps")
+    return w.slice(x, [(begin, end if end >= 0 else -n - 1)], 1 + layer.axis, step)
+
+
+def take(w, node, x):
+    n = node.inputs[0].shape[node.layer.axis]
+    return w.gather(x, [i % n for i in node.layer.indices], axis=1 + node.layer.axis)
+
+
 WRITERS = {
     L.Add: add, L.Multiply: multiply, L.Concat: concat, L.Flatten: flatten, L.Reshape: reshape, L.Permute: permute,
+    L.Expand: expand, L.Slice: slice_, L.Take: take,
 }

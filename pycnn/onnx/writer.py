@@ -1,4 +1,4 @@
-"""A graph of ONNX in the making: its nodes, initialisers and names, and the operators whose form depends on the opset."""
+"""A graph of ONNX in the making: nodes, initialisers and names, and the operators whose form depends on the opset."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class Writer:
         Names that only what is given them explicitly may have.
     words : set of Node
         Inputs that hold numbers of words, as int64.
+    stretched : set of Node
+        Constants that stand for as many copies as there are samples, in all that reads them.
 
     Attributes
     ----------
@@ -27,9 +29,10 @@ class Writer:
         As the package onnx has them.
     """
 
-    def __init__(self, arrays, dtype, opset, reserved, words):
+    def __init__(self, arrays, dtype, opset, reserved, words=(), stretched=()):
         self.onnx = need_onnx()
-        self.arrays, self.dtype, self.opset, self.words = arrays, np.dtype(dtype), opset, words
+        self.arrays, self.dtype, self.opset = arrays, np.dtype(dtype), opset
+        self.words, self.stretched = words, stretched
         self.nodes, self.initializers = [], []
         self._tensors, self._node_names = set(reserved), set()
         self._known = {}        # what an initialiser holds -> its name
@@ -41,8 +44,10 @@ class Writer:
         """The nodes that follow are those of the layer."""
         self._layer, self._first = layer, len(self.nodes)
 
-    def end(self, name=None):
-        """What the last node has made is the layer's result: gives it that name, or the layer's."""
+    def end(self, made, name=None):
+        """Gives what the layer has made that name, or the layer's, and returns it; an initialiser keeps its own."""
+        if len(self.nodes) == self._first:
+            return made
         result = unique(self._layer.name, self._tensors) if name is None else name
         self.nodes[-1].output[0] = result
         return result
@@ -67,7 +72,7 @@ class Writer:
         return self._initializer(self.array(kind) if values is None else values, f"{self._layer.name}/{kind}")
 
     def constant(self, values, dtype=None):
-        """An initialiser that holds integers, as int64, or other numbers, in the network's dtype where none is given."""
+        """An initialiser of integers, as int64, or of other numbers, in the network's dtype where none is given."""
         return self._initializer(values, f"{self._layer.name}.constant", dtype)
 
     def number(self, value):
@@ -117,11 +122,11 @@ class Writer:
         """Entries of x along an axis; the batch is axis 0."""
         return self.add("Gather", x, self.constant(np.asarray(indices, np.int64)), axis=axis)
 
-    def reduce(self, operator, x, axis, keep=True):
-        """ReduceSum or ReduceMax along an axis, of which one entry is kept; the batch is axis 0."""
-        if self.opset >= {"ReduceSum": 13, "ReduceMax": 18}[operator]:
-            return self.add(operator, x, self.constant(np.array([axis])), keepdims=int(keep))
-        return self.add(operator, x, axes=[axis], keepdims=int(keep))
+    def reduce(self, operator, x, *axes, keep=True):
+        """ReduceSum or one of its kind along axes, whether or not they stay with size 1; the batch is axis 0."""
+        if self.opset >= (13 if operator == "ReduceSum" else 18):
+            return self.add(operator, x, self.constant(list(axes)), keepdims=int(keep))
+        return self.add(operator, x, axes=axes, keepdims=int(keep))
 
     def pad(self, x, pairs, mode="constant", value=0.0):
         """x with more positions (before, after) along each spatial axis."""
@@ -130,13 +135,14 @@ class Writer:
             return self.add("Pad", x, pads=pads, mode=mode, value=value)
         return self.add("Pad", x, self.constant(np.array(pads)), self.number(value), mode=mode)
 
-    def slice(self, x, ranges):
-        """x from begin to end along each spatial axis."""
+    def slice(self, x, ranges, first=2, step=1):
+        """x from begin to end along neighbouring axes; the batch is axis 0."""
         begins, ends = ([of[i] for of in ranges] for i in (0, 1))
-        axes = list(range(2, 2 + len(ranges)))
+        axes = list(range(first, first + len(ranges)))
         if self.opset < 10:
             return self.add("Slice", x, starts=begins, ends=ends, axes=axes)
-        return self.add("Slice", x, *(self.constant(np.array(values)) for values in (begins, ends, axes)))
+        steps = [] if step == 1 else [[step] * len(axes)]
+        return self.add("Slice", x, *map(self.constant, (begins, ends, axes, *steps)))
 
 
 def unique(name, taken):
