@@ -46,6 +46,26 @@ def rows_of_images(rows, title=None, columns=()):
     return figure
 
 
+def draw_image(axes, image, title, spread=False):
+    """One input on axes of matplotlib's: an image ``(1, H, W)`` in grey, ``(3, H, W)`` in colour, values in [0, 1] or, with
+    `spread`, from the least to the greatest; of other channels the mean; sequences ``(C, L)`` as strips; vectors as lines."""
+    values = np.asarray(image, np.float64)
+    low, high = (values.min(), values.max()) if spread else (0.0, 1.0)
+    values = (values - low) / max(high - low, 1e-12)
+    axes.set(xticks=[], yticks=[])
+    axes.axis("on")
+    axes.set_title(title, fontsize=9)
+    if values.ndim == 1:
+        axes.plot(values, linewidth=1)
+    elif values.ndim == 2:
+        axes.imshow(values, cmap="gray", vmin=0, vmax=1, aspect="auto")
+    else:
+        while values.ndim > 3:      # of volumes, the middle
+            values = values[:, values.shape[1] // 2]
+        tile = values.transpose(1, 2, 0) if len(values) == 3 else values.mean(0)
+        axes.imshow(tile.clip(0, 1), cmap="gray", vmin=0, vmax=1)
+
+
 def draw_filters(part, name, weight):
     """A sheet of filters: in colour where there are three channels, else one tile for each filter and channel."""
     colour = weight.shape[1] == 3

@@ -17,12 +17,15 @@ What all functions have in common:
   says how to install it.
 """
 
+from . import regularizers
+from .activations import maximize_activation
 from .architecture import architecture
 from .attribution import deconvnet, guided_backprop, integrated_gradients, saliency
 from .attribution_figure import attribution_figure
+from .classes import class_image, fool
 from .grad_cam import grad_cam
 from .heat import overlay
 from .occlusion import occlusion
 
-__all__ = ["architecture", "attribution_figure", "deconvnet", "grad_cam", "guided_backprop", "integrated_gradients",
-           "occlusion", "overlay", "saliency"]
+__all__ = ["architecture", "attribution_figure", "class_image", "deconvnet", "fool", "grad_cam", "guided_backprop",
+           "integrated_gradients", "maximize_activation", "occlusion", "overlay", "regularizers", "saliency"]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 
+from ..figures import draw_image, new_figure, picture_path, write_figure
 from ..shapes import integer
 from ..view import View
-from .ascent import Ascent, checked_ascent, noise
+from .ascent import Ascent, ascend, checked_ascent, starting_inputs
 from .regularizers import Blur, Jitter, L2Decay
 
 USUAL = (L2Decay(0.01), Blur(every=4, sigma=0.5), Jitter(1))
 
 
 def maximize_activation(net, layer, maps=None, neuron=None, *, regularizers=USUAL, steps=200, learning_rate=0.05,
-                        value_range=(0.0, 1.0), start=None, fixed=None, input_shapes=None, seed=0, verbose=1, save=None):
+                        value_range=None, start=None, fixed=None, input_shapes=None, seed=0, verbose=1, save=None):
     """The inputs that maps of a layer, or single neurons, like best, by gradient ascent on the input (Erhan et al. 2009,
     Visualizing higher-layer features of a deep network).
 
@@ -36,8 +35,8 @@ def maximize_activation(net, layer, maps=None, neuron=None, *, regularizers=USUA
     steps : int
     learning_rate : float
         How far a value moves in a step, as a root mean square.
-    value_range : (float, float) or None
-        What values of the input are clipped to.
+    value_range : (float, float), optional
+        What values of the input are clipped to; without it, the regularizers alone keep them small.
     start : array (*shape) or (N, *shape), optional
         Where the ascent begins, the same for all or for each map; noise around the middle of the range where missing. A dict by
         name for networks of several inputs.
@@ -49,12 +48,12 @@ def maximize_activation(net, layer, maps=None, neuron=None, *, regularizers=USUA
     verbose : int
         1 shows a progress bar.
     save : str, optional
-        Where to write a sheet of the images, PNG.
+        Where to write a sheet of the images, PNG, each shown from its least to its greatest value.
 
     Returns
     -------
     array (N, *shape), or dict of such
-        An input for each map, in `value_range`; a dict by name, where several inputs are moved.
+        An input for each map; a dict by name, where several inputs are moved.
 
     Raises
     ------
@@ -62,71 +61,33 @@ def maximize_activation(net, layer, maps=None, neuron=None, *, regularizers=USUA
         For an unknown layer, a map or neuron that it does not have, or settings that cannot be used; and when no gradient
         reaches the input.
     """
+    path = picture_path(save)
     steps, learning_rate, regularizers, value_range = checked_ascent(steps, learning_rate, regularizers, value_range)
     view = View(net, layer, input_shapes=input_shapes)
     places = chosen_places(view.output_shapes[layer], layer, maps, neuron)
     weights = np.zeros((len(places), *view.output_shapes[layer]), net.dtype)
     for row, place in zip(weights, places):
         row[place] = 1
-    images = maximize(view, lambda values: {layer: weights}, len(places), regularizers, steps, learning_rate, value_range,
-                      start, fixed, seed, verbose, f"maximize {layer}")
-    if save is not None:
-        titles = [f"{layer} {', '.join(map(str, np.atleast_1d(place)))}" for place in places]
-        save_images(images, titles, value_range, save)
-    return images
-
-
-def maximize(view, gradients, count, regularizers, steps, learning_rate, value_range, start, fixed, seed, verbose, title):
-    """Ascends from `count` images; see `maximize_activation`. Images that no gradient reaches begin again, from other noise."""
     rng = np.random.default_rng(seed)
-    x, moved = starting_images(view, count, value_range, start, fixed, rng)
-    ascent = Ascent(view, gradients, x, moved, regularizers, learning_rate, value_range, rng)
-    numbers = range(steps)
-    if verbose:
-        from tqdm import tqdm
-        numbers = tqdm(numbers, desc=title, unit="step", leave=False)
-    ever = np.zeros(count, bool)
-    for number in numbers:
-        alive = ascent.step(number)
-        ever |= alive
-        if start is None and not alive.all():
-            for name in moved:
-                again = noise((int((~alive).sum()), *x[name].shape[1:]), value_range, x[name].dtype, rng, contrast=0.5)
-                x[name][~alive] = again if value_range is None else np.clip(again, *value_range)
-    if not ever.any():
-        raise ValueError(f"{', '.join(view.output_shapes)}: no gradient reaches the input {', '.join(moved)}")
+    x, moved = starting_inputs(view, len(places), value_range, start, fixed, rng)
+    ascent = Ascent(view, lambda values: {layer: weights}, x, moved, regularizers, learning_rate, value_range, rng)
+    ascend(ascent, steps, f"maximize {layer}", verbose, again=start is None)
+    titles = [", ".join(map(str, np.atleast_1d(place))) for place in places]
+    write_figure(path, lambda: sheet_of_images(x[moved[0]], titles, f"What {layer} likes best"))
     return x if len(moved) > 1 else x[moved[0]]
 
 
-def starting_images(view, count, value_range, start, fixed, rng):
-    """(inputs by name, names of those that move)."""
-    fixed = dict(fixed or {})
-    shapes = view.input_shapes
-    unknown = [name for name in fixed if name not in shapes]
-    if unknown:
-        raise ValueError(f"fixed has {unknown}; the inputs are {list(shapes)}")
-    moved = [name for name in shapes if name not in fixed]
-    if not moved:
-        raise ValueError("all inputs are fixed: none is left to move")
-    if start is not None and not isinstance(start, dict):
-        if len(moved) > 1:
-            raise ValueError(f"the inputs {moved} are moved: start is a dict by their names")
-        start = {moved[0]: start}
-    given = {**fixed, **(start or {})}
-    unknown = [name for name in given if name not in shapes]
-    if unknown:
-        raise ValueError(f"start has {unknown}; the inputs are {list(shapes)}")
-    x = {}
-    for name, shape in shapes.items():
-        if name in given:
-            array = np.asarray(given[name])
-            if array.shape not in (shape, (count, *shape)):
-                raise ValueError(f"input {name!r} is given as {array.shape}, expects {shape} or {(count, *shape)}")
-            x[name] = np.array(np.broadcast_to(array, (count, *shape)), view.dtype)
-        else:
-            x[name] = noise((count, *shape), value_range, view.dtype, rng)
-    view.check_inputs(x)
-    return x, moved
+def sheet_of_images(images, titles, title):
+    """A matplotlib figure of inputs, each shown from its least to its greatest value."""
+    across = min(len(images), max(4, round((1.6 * len(images)) ** 0.5)))
+    down = -(-len(images) // across)
+    figure = new_figure(1.1 * across, 1.3 * down + 0.4)
+    for axes in figure.subplots(down, across, squeeze=False).ravel():
+        axes.axis("off")
+    for axes, image, name in zip(figure.axes, images, titles):
+        draw_image(axes, image, name, spread=True)
+    figure.suptitle(title)
+    return figure
 
 
 def chosen_places(shape, layer, maps, neuron):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..layers.base import number_within
-from ..shapes import integer
+from ..shapes import as_tensor, integer
 from .regularizers import Regularizer
 
 TINY = 1e-30        # keeps a gradient of zero from being divided by its size
@@ -85,7 +85,75 @@ def checked_ascent(steps, learning_rate, regularizers, value_range):
     return steps, learning_rate, regularizers, value_range
 
 
-def noise(shape, value_range, dtype, rng, contrast=0.1):
-    """Images of noise around the middle of the range (around 0 where there is none)."""
+def ascend(ascent, steps, title, verbose, again):
+    """Takes so many steps. Images that no gradient reaches begin `again`, if they may, from other noise of more contrast.
+
+    Raises
+    ------
+    ValueError
+        When no image had a gradient.
+    """
+    numbers = range(steps)
+    if verbose:
+        from tqdm import tqdm
+        numbers = tqdm(numbers, desc=title, unit="step", leave=False)
+    ever = False
+    for number in numbers:
+        alive = ascent.step(number)
+        ever |= alive.any()
+        if again and not alive.all():
+            for name in ascent.moved:
+                x = ascent.x[name]
+                x[~alive] = noise((np.count_nonzero(~alive), *x.shape[1:]), ascent.value_range, x.dtype, ascent.rng, 0.5)
+    if not ever:
+        raise ValueError(f"{', '.join(ascent.view.output_shapes)}: no gradient reaches the input {', '.join(ascent.moved)}")
+
+
+def starting_inputs(view, count, value_range, start, fixed, rng, contrast=0.1):
+    """Where an ascent of `count` images begins.
+
+    Parameters
+    ----------
+    start : array or dict of str to array
+        ``(*shape)`` or ``(count, *shape)``; of inputs that are missing, noise.
+    fixed : dict of str to array
+        Inputs that stay as they are.
+
+    Returns
+    -------
+    x : dict of str to array (count, *shape)
+    moved : list of str
+        The inputs that are not fixed.
+    """
+    shapes, fixed = view.input_shapes, dict(fixed or {})
+    moved = [name for name in shapes if name not in fixed]
+    if not moved:
+        raise ValueError("all inputs are fixed: none is left to move")
+    if start is not None and not isinstance(start, dict):
+        if len(moved) > 1:
+            raise ValueError(f"the inputs {', '.join(moved)} are moved: start is a dict by their names")
+        start = {moved[0]: start}
+    given = {**fixed, **(start or {})}
+    unknown = [name for name in given if name not in shapes]
+    if unknown:
+        raise ValueError(f"there is no input {unknown[0]!r}; the inputs are {', '.join(shapes)}")
+    x = {}
+    for name, shape in shapes.items():
+        if name in given:
+            array = as_tensor(given[name], view.dtype, f"input {name!r}")
+            if array.shape not in (shape, (count, *shape)):
+                raise ValueError(f"input {name!r} is given as {array.shape}, expects {shape} or {(count, *shape)}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"input {name!r} has values that are not finite")
+            x[name] = np.array(np.broadcast_to(array, (count, *shape)))
+        else:
+            x[name] = noise((count, *shape), value_range, view.dtype, rng, contrast)
+    view.check_inputs(x)
+    return x, moved
+
+
+def noise(shape, value_range, dtype, rng, contrast):
+    """Normal noise around the middle of the range (around 0 where there is none), within it."""
     low, high = value_range or (-0.5, 0.5)
-    return ((low + high) / 2 + contrast * (high - low) * rng.standard_normal(shape)).astype(dtype)
+    values = (low + high) / 2 + contrast * (high - low) * rng.standard_normal(shape)
+    return (values if value_range is None else values.clip(low, high)).astype(dtype)
