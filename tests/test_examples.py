@@ -25,6 +25,7 @@ FILES = {
     "sharpness.py": {"sharpness.png"},
     "stn.py": {"stn.png"},
     "text.py": {"text.png"},
+    "what_it_likes.py": {"C1.png", "C3.png", "flatten.png", "C5.png", "output.png", "classes.png", "fooled.png"},
 }
 
 NEEDS = {       # script -> the modules and programs that it needs beside those of all

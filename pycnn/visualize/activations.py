@@ -71,7 +71,7 @@ def maximize_activation(net, layer, maps=None, neuron=None, *, regularizers=USUA
     rng = np.random.default_rng(seed)
     x, moved = starting_inputs(view, len(places), value_range, start, fixed, rng)
     ascent = Ascent(view, lambda values: {layer: weights}, x, moved, regularizers, learning_rate, value_range, rng)
-    ascend(ascent, steps, f"maximize {layer}", verbose, again=start is None)
+    ascend(ascent, steps, f"maximize {layer}", verbose)
     titles = [", ".join(map(str, np.atleast_1d(place))) for place in places]
     write_figure(path, lambda: sheet_of_images(x[moved[0]], titles, f"What {layer} likes best"))
     return x if len(moved) > 1 else x[moved[0]]

@@ -13,7 +13,8 @@ TINY = 1e-30        # keeps a gradient of zero from being divided by its size
 
 class Ascent:
     """Moves images towards greater values of an objective, each at its own pace: the gradient of each is scaled to a root mean
-    square of 1, so that `learning_rate` is how far a pixel moves in a step.
+    square of 1, so that `learning_rate` is how far a pixel moves in a step. An image whose gradient is zero, because rectifiers
+    are silent on the way, moves by the deconvnet's rule (see `View`), which wakes them.
 
     Parameters
     ----------
@@ -34,6 +35,7 @@ class Ascent:
 
     def __init__(self, view, gradients, x, moved, regularizers, learning_rate, value_range, rng):
         self.view, self.x, self.moved = view, x, moved
+        self._waking = view.by_rule("deconvnet")
         self.regularizers, self.learning_rate = regularizers, learning_rate
         self.value_range, self.rng = value_range, rng
         self._objective = lambda values: (None, gradients(values))
@@ -43,19 +45,22 @@ class Ascent:
 
         Returns
         -------
-        array of bool (N,)
-            Which images have a gradient: those without do not move.
+        bool
+            Whether any image moved.
         """
-        alive = False
         undo = [r.before(self.x[name], self.rng) for r in self.regularizers for name in self.moved]
-        of_inputs = self.view.gradients(self.x, self._objective)[1]
+        gradients = self.view.gradients(self.x, self._objective)[1]
+        sizes = self._sizes(gradients)
+        silent = np.all([size < TINY for size in sizes.values()], axis=0)
+        if silent.any():
+            waking = self._waking.gradients(self.x, self._objective)[1]
+            for name in self.moved:
+                gradients[name][silent] = waking[name][silent]
+            sizes = self._sizes(gradients)
         for name in self.moved:
-            x, gradient = self.x[name], of_inputs[name]
-            flat = gradient.reshape(len(x), -1)
-            sizes = np.sqrt(np.einsum("ni,ni->n", flat, flat) / flat.shape[1])
-            scale = (self.learning_rate / np.maximum(sizes, TINY)).astype(x.dtype)
-            alive = alive | (sizes > TINY)
-            change = flat * scale[:, np.newaxis]
+            x, gradient = self.x[name], gradients[name]
+            scale = (self.learning_rate / np.maximum(sizes[name], TINY)).astype(x.dtype)
+            change = gradient.reshape(len(x), -1) * scale[:, np.newaxis]
             for slope in (r.slope(x) for r in self.regularizers):
                 if slope is not None:
                     change -= self.learning_rate * slope.reshape(change.shape)
@@ -67,7 +72,12 @@ class Ascent:
         for back in undo:
             if back:
                 back()
-        return alive
+        return any(size.max() > TINY for size in sizes.values())
+
+    def _sizes(self, gradients):
+        """The root mean square of each image's gradient, by the names of what is moved."""
+        flat = {name: gradients[name].reshape(len(gradients[name]), -1) for name in self.moved}
+        return {name: np.sqrt(np.einsum("ni,ni->n", g, g) / g.shape[1]) for name, g in flat.items()}
 
 
 def checked_ascent(steps, learning_rate, regularizers, value_range):
@@ -85,27 +95,20 @@ def checked_ascent(steps, learning_rate, regularizers, value_range):
     return steps, learning_rate, regularizers, value_range
 
 
-def ascend(ascent, steps, title, verbose, again):
-    """Takes so many steps. Images that no gradient reaches begin `again`, if they may, from other noise of more contrast.
+def ascend(ascent, steps, title, verbose):
+    """Takes so many steps.
 
     Raises
     ------
     ValueError
-        When no image had a gradient.
+        When no image ever moved.
     """
     numbers = range(steps)
     if verbose:
         from tqdm import tqdm
         numbers = tqdm(numbers, desc=title, unit="step", leave=False)
-    ever = False
-    for number in numbers:
-        alive = ascent.step(number)
-        ever |= alive.any()
-        if again and not alive.all():
-            for name in ascent.moved:
-                x = ascent.x[name]
-                x[~alive] = noise((np.count_nonzero(~alive), *x.shape[1:]), ascent.value_range, x.dtype, ascent.rng, 0.5)
-    if not ever:
+    moved = [ascent.step(number) for number in numbers]
+    if not any(moved):
         raise ValueError(f"{', '.join(ascent.view.output_shapes)}: no gradient reaches the input {', '.join(ascent.moved)}")
 
 

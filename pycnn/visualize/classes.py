@@ -107,7 +107,7 @@ def class_image(net, target=None, *, output=None, regularizers=CONSTRAINT, steps
     rng = np.random.default_rng(seed)
     x, moved = starting_inputs(classes.view, len(targets), value_range, start, fixed, rng)
     ascent = Ascent(classes.view, classes.score_gradients(targets), x, moved, regularizers, learning_rate, value_range, rng)
-    ascend(ascent, steps, "class images", verbose, again=start is None)
+    ascend(ascent, steps, "class images", verbose)
     make_sure(classes, targets, x, moved, confidence, value_range, steps, learning_rate, rng)
     write_figure(path, lambda: sheet_of_classes(classes, targets, x, moved, "class images"))
     return answered(x, moved, target)
