@@ -90,14 +90,14 @@ def draw_images(part, images, across, title):
     axes.set_title(title)
 
 
-def sheet(tiles, across=None):
-    """Tiles ``(T, R, S)`` or ``(T, R, S, 3)`` with empty (or white) lines between them: `across` in a row, or in a nearly
-    square picture."""
+def sheet(tiles, across=None, gap=1):
+    """Tiles ``(T, R, S)`` or ``(T, R, S, 3)`` with empty (or white) lines between them, `gap` of them between rows:
+    `across` in a row, or in a nearly square picture."""
     count, rows, columns, *channels = tiles.shape
     across = across or math.ceil(math.sqrt(count))
     down = math.ceil(count / across)
-    picture = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1, *channels), 1.0 if channels else np.nan)
+    picture = np.full((down * (rows + gap) - gap, across * (columns + 1) - 1, *channels), 1.0 if channels else np.nan)
     for i, tile in enumerate(tiles):
-        top, left = i // across * (rows + 1), i % across * (columns + 1)
+        top, left = i // across * (rows + gap), i % across * (columns + 1)
         picture[top : top + rows, left : left + columns] = tile
     return picture

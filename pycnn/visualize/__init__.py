@@ -23,9 +23,15 @@ from .architecture import architecture
 from .attribution import deconvnet, guided_backprop, integrated_gradients, saliency
 from .attribution_figure import attribution_figure
 from .classes import class_image, fool
+from .confusion import confusion_matrix
+from .curves import training_curves
+from .embedding import embedding
+from .filters import filters
 from .grad_cam import grad_cam
 from .heat import overlay
+from .maps import feature_maps
 from .occlusion import occlusion
 
-__all__ = ["architecture", "attribution_figure", "class_image", "deconvnet", "fool", "grad_cam", "guided_backprop",
-           "integrated_gradients", "maximize_activation", "occlusion", "overlay", "regularizers", "saliency"]
+__all__ = ["architecture", "attribution_figure", "class_image", "confusion_matrix", "deconvnet", "embedding",
+           "feature_maps", "filters", "fool", "grad_cam", "guided_backprop", "integrated_gradients",
+           "maximize_activation", "occlusion", "overlay", "regularizers", "saliency", "training_curves"]
