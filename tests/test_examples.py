@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib")
 
 SCRIPTS = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.py"))
 FILES = {
+    "attribution.py": {"attribution.png"},
     "autoencoder.py": {"autoencoder.png"},
     "convnet.py": {"convnet.png"},
     "denoiser.py": {"denoiser.png"},

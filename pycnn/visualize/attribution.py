@@ -100,15 +100,7 @@ def deconvnet(net, x, target=None, *, output=None, input=None, batch_size=64, ve
     """A class's score carried back to the input as a deconvnet does: rectifiers pass what is positive of what comes
     back, whatever went forward (Zeiler and Fergus 2014, arXiv:1311.2901).
 
-    Parameters
-    ----------
-    net, x, target, output, input, batch_size, verbose, save
-        As in `saliency`.
-
-    Returns
-    -------
-    array (N, *shape), without N if `x` was without
-        Of both signs; in a network without rectifiers the gradient itself.
+    It takes and returns what `guided_backprop` does.
     """
     return rectified_gradients(net, x, target, output, input, "deconvnet", batch_size, verbose, save)
 

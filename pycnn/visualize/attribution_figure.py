@@ -14,6 +14,8 @@ METHODS = {
     "saliency": saliency, "guided_backprop": guided_backprop, "deconvnet": deconvnet, "grad_cam": grad_cam,
     "integrated_gradients": integrated_gradients, "occlusion": occlusion,
 }
+LABELS = {"saliency": "saliency", "guided_backprop": "guided\nbackprop", "deconvnet": "deconvnet", "grad_cam": "Grad-CAM",
+          "integrated_gradients": "integrated\ngradients", "occlusion": "occlusion"}
 LAID_OVER = ("grad_cam", "occlusion")      # blurred maps, whose place on the image is what one wants to see
 
 
@@ -63,7 +65,7 @@ def attribution_figure(net, x, target=None, *, methods=tuple(METHODS), class_nam
     rows = {"image": shown(scores.x)}
     for name in methods:
         heat = METHODS[name](net, scores.given, scores.target, **common, **own.get(name, {}))
-        rows[name.replace("_", "\n")] = overlay(scores.x, heat) if name in LAID_OVER else in_colour(heat)
+        rows[LABELS[name]] = overlay(scores.x, heat) if name in LAID_OVER else in_colour(heat)
     figure = rows_of_images(rows, columns=[names[target] for target in scores.target])
     write_figure(scores.path, lambda: figure)
     return figure
