@@ -9,10 +9,10 @@ import sys
 import traceback
 
 from . import config
-from .commands import convert, predict, show, train
-from .commands.arguments import BAD_INPUT, Parser, common_arguments
+from .commands import convert, look, predict, show, train
+from .commands.arguments import BAD_INPUT, Commands, Parser, common_arguments
 
-FAMILIES = (train, predict, convert, show)
+FAMILIES = (train, predict, look, convert, show)
 OK, FAILED, INTERRUPTED = 0, 1, 130
 
 
@@ -55,17 +55,9 @@ def main(argv=None):
 
 def parser():
     """The commands and their arguments."""
-    common = common_arguments()
     top = Parser(prog="pycnn", description="Convolutional networks on the CPU.")
     top.add_argument("--version", action="version", version=f"pycnn {config.version()}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name, run, help, *parents):
-        sentence = help[0].upper() + help[1:] + "."
-        sub = commands.add_parser(name, help=help, description=sentence, parents=[*parents, common])
-        sub.set_defaults(run=run)
-        return sub
-
+    command = Commands(top, "command", common_arguments())
     for family in FAMILIES:
         family.add_to(command)
     return top

@@ -17,6 +17,36 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
+class Commands:
+    """The commands of a parser; call it to declare one.
+
+    Parameters
+    ----------
+    parser : Parser
+    dest : str
+        The attribute of the parsed arguments that holds the command's name.
+    common : ArgumentParser
+        Arguments that all commands take.
+    """
+
+    def __init__(self, parser, dest, common):
+        self._commands, self._common = parser.add_subparsers(dest=dest, required=True, metavar=dest.upper()), common
+
+    def __call__(self, name, run, help, *parents):
+        """The parser of a new command, to add its arguments to; ``run(args) -> dict`` does it."""
+        sub = self._commands.add_parser(name, help=help, description=sentence(help), parents=[*parents, self._common])
+        sub.set_defaults(run=run)
+        return sub
+
+    def group(self, name, dest, help):
+        """A new command that has commands of its own."""
+        return Commands(self._commands.add_parser(name, help=help, description=sentence(help)), dest, self._common)
+
+
+def sentence(help):
+    return help[0].upper() + help[1:] + "."
+
+
 def common_arguments():
     """Those that all commands take."""
     common = argparse.ArgumentParser(add_help=False)

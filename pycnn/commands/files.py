@@ -66,6 +66,14 @@ def load_data(name, folder):
         raise InputError(f"--data-dir: {error}") from None
 
 
+def data_of(args, net):
+    """The data set that the arguments name, or the one that the network was trained on; InputError without either."""
+    data = args.data or net.training_state.get("command", {}).get("data")
+    if data is None:
+        raise InputError(f"{args.file} does not say what it was trained on; name a data set with --data")
+    return data
+
+
 def class_names(data):
     """Names of a data set's classes, or None where they are numbers."""
     return datasets.CLASS_NAMES.get(data)

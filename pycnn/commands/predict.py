@@ -60,10 +60,7 @@ def probabilities(scores):
 def evaluate(args):
     """How well a file's network does on test data."""
     net = files.load_network(args.file)
-    command = net.training_state.get("command", {})
-    data = args.data or command.get("data")
-    if data is None:
-        raise files.InputError(f"{args.file} does not say what it was trained on; name a data set with --data")
+    data, command = files.data_of(args, net), net.training_state.get("command", {})
     task = MODELS[command["model"]].task if command.get("model") in MODELS else Classification()
     x, y = files.load_data(data, args.data_dir)[1]
     begun = time.perf_counter()
