@@ -1,6 +1,7 @@
 """Layers: declarations of shapes, parameters and the kernels to call."""
 
 from .activations import ELU, SELU, LeakyReLU, ReLU, ScaledTanh, Sigmoid, Softplus, Tanh
+from .arg_max import MaxPoolPlaces
 from .base import Layer
 from .bias import Bias
 from .binary import Binary
@@ -25,6 +26,7 @@ from .rbf import RBF
 from .reduce import Reduce
 from .resample import AdaptiveAvgPool, Crop, Pad, Upsample
 from .reshape import Flatten, Permute, Reshape
+from .resize import Resize
 from .sample_norm import GroupNorm, InstanceNorm, LayerNorm
 from .select import Expand, Slice, Take
 from .softmax import LogSoftmax, Softmax
@@ -37,8 +39,8 @@ __all__ = [
     "Concat", "Connect", "Constant", "Conv", "ConvTranspose", "Crop", "Dense", "Dropout", "ELU", "Embedding", "Expand",
     "Flatten", "GELU", "GaussianNoise", "GlobalAvgPool", "GlobalMaxPool", "GridSample", "GroupNorm", "HardSigmoid",
     "HardSwish", "InstanceNorm", "LPPool", "Lambda", "Layer", "LayerNorm", "LeakyReLU", "Length", "LocalResponseNorm",
-    "LocallyConnected", "LogSoftmax", "Mask", "MatMul", "MaxPool", "MaxUnpool", "Mish", "Multiply", "PReLU", "Pad",
-    "Permute", "PrimaryCapsules", "RBF", "ReLU", "Reduce", "Reshape", "SELU", "ScaledTanh", "SiLU", "Sigmoid", "Slice",
-    "SoftMaxPool", "Softmax", "Softplus", "Softsign", "SpatialTransformer", "Squash", "Subsample", "SumPool", "Take",
-    "Tanh", "ThresholdedReLU", "Unary", "Upsample",
+    "LocallyConnected", "LogSoftmax", "Mask", "MatMul", "MaxPool", "MaxPoolPlaces", "MaxUnpool", "Mish", "Multiply",
+    "PReLU", "Pad", "Permute", "PrimaryCapsules", "RBF", "ReLU", "Reduce", "Reshape", "Resize", "SELU", "ScaledTanh",
+    "SiLU", "Sigmoid", "Slice", "SoftMaxPool", "Softmax", "Softplus", "Softsign", "SpatialTransformer", "Squash",
+    "Subsample", "SumPool", "Take", "Tanh", "ThresholdedReLU", "Unary", "Upsample",
 ]

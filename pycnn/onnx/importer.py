@@ -62,7 +62,7 @@ class Importer:
             node = self.checked(Input(shape or (1,)) if len(shape) <= 4 else Input((prod(shape),)), name)
             self.inputs[name] = node
             self.values[name] = Flow(node, tuple(shape), batched, self.readers[name])
-        self.anchor = next(iter(self.inputs.values()), None) or Input((1,))
+        self.anchor = next(iter(self.inputs.values())) if self.inputs else Input((1,))
 
     def run(self):
         """Takes all operations in order, and returns the values of the outputs by name."""
@@ -107,6 +107,10 @@ class Importer:
         return results
 
     # ---- what operators make nodes with
+
+    def is_read_by_others(self, name, kind):
+        """Whether an output, or anything but operators of that kind, reads a tensor."""
+        return name in self.model.outputs or any(name in op.inputs and op.kind != kind for op in self.model.operations)
 
     def name(self):
         """The name of the operation, for the first layer that asks; None for others."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import layers as L
+from ..graph import ordered_nodes
 from ..layers.base import InputLayer
 from ..network import Network
 from ..shapes import integer
@@ -56,7 +57,7 @@ def load(source, shapes=None):
         values = importer.run()
     except MixesSamples as error:
         raise ValueError(f"{error}; a network of pycnn treats the samples of a batch one by one") from error
-    return network(importer, values, network_dtype(free[name] for name in needed))
+    return network_of(importer, values, network_dtype(free[name] for name in needed))
 
 
 def input_names(source):
@@ -101,8 +102,8 @@ def network_dtype(inputs):
     return "float64" if any(of.dtype == np.float64 for of in inputs) else "float32"
 
 
-def network(importer, values, dtype):
-    """The network of what an importer made, its parameters set."""
+def network_of(importer, values, dtype, listed=False):
+    """The network of what an importer made, its parameters set. Several outputs are a dict, or a list where `listed`."""
     outputs, seen = {}, set()
     for name, value in values.items():
         flow = value if isinstance(value, Flow) else importer.flowing(value)
@@ -111,8 +112,12 @@ def network(importer, values, dtype):
             node = L.Reshape(node.shape)(node)
         seen.add(node)
         outputs[name.replace("/", ".")] = node
-    inputs = {name.replace("/", "."): node for name, node in importer.inputs.items()}
-    net = Network(inputs, outputs if len(outputs) > 1 else list(outputs.values())[0], dtype=dtype)
+    reached = set(ordered_nodes(list(outputs.values())))
+    inputs = {name.replace("/", "."): node for name, node in importer.inputs.items() if node in reached}
+    if not inputs:
+        inputs = {"samples": importer.anchor}
+    nodes = list(outputs.values())
+    net = Network(inputs, nodes if listed else outputs if len(nodes) > 1 else nodes[0], dtype=dtype)
     inside = set(net.layers.values())
     for layer, name, value in importer.settings:
         if layer in inside:
