@@ -102,6 +102,26 @@ def reference_binary(layer, a, b):
     return getattr(np, names.get(layer.kind, layer.kind))(a, b)
 
 
+def reference_places(layer, x):
+    found = reference.max_pool_forward(x, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)[1]
+    offsets = np.arange(x.shape[1]).reshape(1, -1, *[1] * (x.ndim - 2)) * math.prod(x.shape[2:])
+    return offsets + (found if not layer.columns_first else
+                      np.ravel_multi_index(np.unravel_index(found, x.shape[2:]), x.shape[2:], order="F"))
+
+
+def reference_resize(layer, x):
+    """By the matrices along each axis, which tests/test_resize.py compares with ONNX's own."""
+    inside = np.ones_like(x[:1, :1])
+    for axis, matrix in enumerate(layer.axes(x.shape[2:]), 2):
+        dense = np.zeros((matrix.outputs, matrix.inputs))
+        for o in range(matrix.outputs):
+            for t in range(matrix.begin[o], matrix.begin[o + 1]):
+                dense[o, matrix.index[t]] += matrix.weight[t]
+        x = np.moveaxis(np.tensordot(dense, x, (1, axis)), 0, axis)
+        inside = np.moveaxis(np.tensordot(dense.any(axis=1)[:, None], inside.take([0], axis), (1, axis)), 0, axis)
+    return np.where(inside > 0, x, layer.value)
+
+
 def reference_unary(layer, x):
     return getattr(np, {"abs": "absolute", "neg": "negative"}.get(layer.kind, layer.kind))(x)
 
@@ -206,6 +226,7 @@ REFERENCE = {
     "Mask": lambda layer, *inputs: reference.mask_forward(*inputs)[0],
     "MatMul": lambda layer, a, b: a @ b,
     "MaxPool": reference_max_pool,
+    "MaxPoolPlaces": reference_places,
     "MaxUnpool": reference_max_unpool,
     "Mish": reference_pointwise,
     "Multiply": lambda layer, a, b: reference.multiply(a, b),
@@ -216,6 +237,7 @@ REFERENCE = {
     "RBF": lambda layer, x: reference.rbf_forward(x, layer.weight),
     "ReLU": reference_activation,
     "Reduce": reference_reduce,
+    "Resize": reference_resize,
     "Reshape": lambda layer, x: x.reshape(len(x), *layer.output_shape(x.shape[1:])),
     "SELU": reference_activation,
     "ScaledTanh": reference_activation,

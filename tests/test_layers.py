@@ -193,7 +193,7 @@ ELSEWHERE = {       # what has tests of its own
     "Lambda",
     "LocallyConnected",
     "GroupNorm", "InstanceNorm", "LayerNorm", "LocalResponseNorm",
-    "Binary", "CELU", "Constant", "Expand", "MatMul", "Reduce", "Slice", "Take", "ThresholdedReLU", "Unary",
+    "Binary", "CELU", "Constant", "Expand", "MatMul", "MaxPoolPlaces", "Reduce", "Resize", "Slice", "Take", "ThresholdedReLU", "Unary",
     "Clip", "GELU", "HardSigmoid", "HardSwish", "Mish", "PReLU", "SiLU", "Softsign",
 }
 

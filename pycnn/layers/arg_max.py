@@ -40,8 +40,8 @@ class MaxPoolPlaces(Computed):
         strides = np.cumprod((1, *padded[:-1])) if self.columns_first else np.cumprod((1, *padded[:0:-1]))[::-1]
         for tap in np.ndindex(*kernel):
             at = [np.arange(o) * s + t * d - b for o, s, t, d, b in zip(out, stride, tap, dilation, before)]
-            there = np.ix_(*((i >= 0) & (i < n) for i, n in zip(at, padded)))
-            there = there[0] & there[1] & there[2]
+            d, h, w = ((0 <= i) & (i < n) for i, n in zip(np.ix_(*at), padded))
+            there = d & h & w
             at = np.ix_(*(np.clip(i, 0, n - 1) for i, n in zip(at, padded)))
             value = np.where(there, x[:, :, at[0], at[1], at[2]], -np.inf)
             number = offsets + sum(i * int(step) for i, step in zip(at, strides))

@@ -76,8 +76,7 @@ class Resize(Resample):
         scales = self.scales(spatial)
         if self.size is not None:
             return per_axis(self.size, len(spatial), "size")
-        rois = self.roi or ((0.0, 1.0),) * len(spatial)
-        out = tuple(floor(n * (end - begin) * s) for n, s, (begin, end) in zip(spatial, scales, rois))
+        out = tuple(floor(n * s) for n, s in zip(spatial, scales))
         if min(out) < 1:
             raise ValueError(f"a scale of {self.scale} leaves nothing of {'x'.join(map(str, spatial))} positions")
         return out

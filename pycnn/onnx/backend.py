@@ -117,7 +117,10 @@ class Specialised:
                 array = results[name].reshape(shape)
                 outputs.append(array.astype(of.dtype, copy=False) if of.dtype != object else array)
             else:
-                outputs.append(self._sizes_as_numbers(value))
+                array = self._sizes_as_numbers(value)
+                if self.batched and not array.size and array.shape[:1] == (1,):
+                    array = np.empty((self.batch, *array.shape[1:]))
+                outputs.append(array.astype(of.dtype, copy=False) if of.dtype != object else array)
         return tuple(outputs)
 
     def _inputs(self):

@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..layers.base import Node
-from .sizes import BATCH
-
-
-class MixesSamples(ValueError):
-    """What the model does joins or moves the samples of a batch."""
+from .sizes import BATCH, MixesSamples
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 
+class MixesSamples(ValueError):
+    """What the model does joins or moves the samples of a batch, or depends on how many there are."""
+
+
 class Size:
     """``times N + plus``, where N is the number of samples of a batch, whatever it will be.
 
@@ -49,7 +53,7 @@ class Size:
     def __mul__(self, other):
         times, plus = parts(other)
         if times:
-            raise ValueError("the square of the number of samples is no size of a tensor that a network makes")
+            raise MixesSamples("the square of the number of samples is no size of a tensor that a network makes")
         return made(self.times * plus, self.plus * plus)
 
     def __floordiv__(self, other):
@@ -60,7 +64,7 @@ class Size:
                 return quotient
         elif plus and self.times % plus == 0:       # (k d N + p) // d = k N + p // d
             return made(self.times // plus, self.plus // plus)
-        raise ValueError(f"{self!r} divided by {other!r} depends on the number of samples N")
+        raise MixesSamples(f"{self!r} divided by {other!r} depends on the number of samples N")
 
     __truediv__ = __floordiv__
 
@@ -68,10 +72,10 @@ class Size:
         return self - (self // other) * other
 
     def _unknown(self, *_):
-        raise ValueError(f"the model computes with the size {self!r}, which depends on the number of samples N")
+        raise MixesSamples(f"the model computes with the size {self!r}, which depends on the number of samples N")
 
     def _divides(self, other):
-        raise ValueError(f"{other!r} divided by {self!r} depends on the number of samples N")
+        raise MixesSamples(f"{other!r} divided by {self!r} depends on the number of samples N")
 
     __radd__, __rmul__ = __add__, __mul__
     __rfloordiv__ = __rtruediv__ = __rmod__ = _divides

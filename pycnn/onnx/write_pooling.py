@@ -55,6 +55,17 @@ def maxima(w, window, x, outputs=1):
     return w.add("MaxPool", x, outputs=outputs, **window.attributes(w, 10, "MaxPool"))
 
 
+def max_pool_places(w, node, x):
+    """The second output of MaxPool, whose places are counted over the whole batch."""
+    layer, shape = node.layer, node.inputs[0].shape
+    w.need(10, "Mod")
+    window = Window(L.MaxPool(layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode), shape)
+    attributes = {"dilations": window.dilations(w, 10, "MaxPool"), **window.attributes()}
+    _, places = w.add("MaxPool", x, outputs=2, storage_order=int(layer.columns_first), **attributes)
+    places = w.add("Mod", places, w.constant(np.array(prod(shape))))
+    return w.add("Cast", places, to=w.onnx.helper.np_dtype_to_tensor_dtype(w.dtype))
+
+
 def avg_pool(w, node, x):
     window = Window(node.layer, node.inputs[0].shape)
     attributes = window.attributes(w, 19, "AveragePool")
@@ -146,7 +157,7 @@ def softmax_pool(w, node, x):
 
 
 WRITERS = {
-    L.MaxPool: max_pool, L.AvgPool: avg_pool, L.SumPool: sum_pool, L.LPPool: lp_pool, L.MaxUnpool: max_unpool,
+    L.MaxPool: max_pool, L.MaxPoolPlaces: max_pool_places, L.AvgPool: avg_pool, L.SumPool: sum_pool, L.LPPool: lp_pool, L.MaxUnpool: max_unpool,
     L.GlobalAvgPool: global_avg_pool, L.GlobalMaxPool: global_max_pool, L.Subsample: subsample,
     L.SoftMaxPool: softmax_pool,
 }

@@ -101,7 +101,35 @@ def grid_sample(w, node, x, grid):
     return w.reshape(y, *node.shape) if rank == 1 else y
 
 
+def resize(w, node, x):
+    """As the layer is told, scales and sizes of the batch and the channels being those they have."""
+    layer, spatial = node.layer, node.inputs[0].shape[1:]
+    crop = layer.roi is not None
+    w.need(max(11, 18 if layer.antialias else 11, 19 if layer.coordinates == "half_pixel_symmetric" else 11), "such a Resize")
+    scales = layer.scales(spatial)
+    if any(int(n * float(np.float32(s))) != m for n, s, m in zip(spatial, scales, layer.output_spatial(spatial))):
+        if layer.scale is not None:
+            raise w.error("ONNX has no resizing with a scale of its own and a size, nor scales that float32 cannot express")
+        sizes = np.array([layer.output_spatial(spatial)])
+    else:
+        sizes = None
+    rois = [(0.0, 1.0)] * 2 + list(layer.roi or [(0.0, 1.0)] * len(spatial))
+    roi = w.constant(np.array([*(begin for begin, _ in rois), *(end for _, end in rois)])) if crop else ""
+    if not crop and w.opset < 13:
+        roi = w.constant(np.zeros(0))
+    if sizes is None:
+        inputs = [x, roi, w.constant(np.array([1.0, 1.0, *scales]), np.float32)]
+    else:
+        batch = w.gather(w.add("Shape", x), [0, 1], 0)
+        inputs = [x, roi, "" if w.opset >= 13 else w.constant(np.zeros(0), np.float32),
+                  w.add("Concat", batch, w.constant(sizes.ravel()), axis=0)]
+    return w.add("Resize", *inputs, mode=layer.mode, coordinate_transformation_mode=layer.coordinates,
+                 nearest_mode=layer.rounding if layer.mode == "nearest" else None, cubic_coeff_a=layer.coefficient,
+                 exclude_outside=int(layer.exclude_outside), antialias=int(layer.antialias) or None,
+                 extrapolation_value=layer.value)
+
+
 WRITERS = {
-    L.Pad: pad, L.Crop: crop, L.AdaptiveAvgPool: adaptive_avg_pool, L.Upsample: upsample, L.AffineGrid: affine_grid,
+    L.Pad: pad, L.Crop: crop, L.AdaptiveAvgPool: adaptive_avg_pool, L.Upsample: upsample, L.Resize: resize, L.AffineGrid: affine_grid,
     L.GridSample: grid_sample,
 }

@@ -124,6 +124,7 @@ def concat(g, *xs, axis=1):
     first = next(x for x in xs if isinstance(x, Flow))
     number = axis_number(axis, first.rank)
     at = first.axis(number)
+    xs = [x for x in xs if isinstance(x, Flow) or x.size]
     if len(xs) == 1:
         return identity(g, first)
     xs = [x if isinstance(x, Flow) else g.flowing(x) for x in xs]
@@ -152,6 +153,8 @@ def sliced(g, x, at, places):
     start, stop, step = places.indices(x.sample[at])
     if (start, stop, step) == (0, x.sample[at], 1):
         return x
+    if not range(start, stop, step):
+        return np.zeros((*(1,) * x.batched, *x.sample[:at], 0, *x.sample[at + 1 :]), np.float32)
     return along(g, x, at, lambda axis: L.Slice(start, None if stop < 0 else stop, step, axis, name=g.name()))
 
 
@@ -163,7 +166,7 @@ def slice_of(g, x, *given_values, **attributes):
         found = found[1:]
     y = x
     for at, places in enumerate(found):
-        y = sliced(g, y, at, places)
+        y = sliced(g, y, at, places) if isinstance(y, Flow) else y[(slice(None),) * (at + x.batched) + (places,)]
     return y if y is not x else identity(g, x)
 
 

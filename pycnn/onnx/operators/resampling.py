@@ -92,8 +92,7 @@ def resized(g, x, wanted, rois, settings):
     for at, n in enumerate(x.sample):
         scale, size = wanted.get(at, (1.0, n))
         scales.append(size / n if scale is None else scale)
-        begin, end = rois.get(at, (0.0, 1.0)) if rois else (0.0, 1.0)
-        sizes.append(int(np.floor(n * (float(end) - float(begin)) * scale + 1e-9)) if size is None else size)
+        sizes.append(int(np.floor(n * scale)) if size is None else size)
     folding.limited(sizes)
     lead = (not x.sample or sizes[0] != x.sample[0] or scales[0] != 1) or len(sizes) == 1
     shape = (1, *x.sample) if lead else x.sample
