@@ -53,7 +53,7 @@ def test_resizing_gives_what_onnx_gives(options, sizes):
     y = pycnn.Network(image, L.Resize(**sizes, **options)(image), dtype="float64")(x)
     expected = reference_resize(x, options, **sizes)
     assert y.shape == expected.shape
-    np.testing.assert_allclose(y, expected, rtol=0, atol=2e-6)      # the scales of ONNX are float32
+    np.testing.assert_allclose(y, expected, rtol=0, atol=4e-6)      # ONNX's evaluator takes some steps in float32
 
 
 @pytest.mark.parametrize("options", SETTINGS, ids=str)

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from .sizes import Size, simplified, vector
+from .sizes import MixesSamples, Size, simplified, vector
 
 LARGEST = 2**28     # elements of an array that an operator makes of few
 
@@ -23,8 +23,8 @@ def tidy(array):
 
 def limited(shape):
     """A shape that an array may have which is made of few values."""
-    if any(not isinstance(n, (int, np.integer)) for n in shape):
-        raise ValueError(f"an array of shape {tuple(shape)} depends on the number of samples")
+    if any(isinstance(n, Size) for n in shape):
+        raise MixesSamples(f"an array of shape {tuple(shape)} depends on the number of samples N")
     shape = tuple(map(int, shape))
     if any(n < 0 for n in shape):
         raise ValueError(f"got the negative size {min(shape)} in the shape {shape}")
@@ -82,7 +82,10 @@ def variadic(function):
 
 
 def unary(function):
-    return lambda opset, x, consumed_inputs=None: np.asarray(function(x)).astype(x.dtype, copy=False)
+    def fold(opset, x, consumed_inputs=None):
+        with np.errstate(all="ignore"):
+            return np.asarray(function(x)).astype(x.dtype, copy=False)
+    return fold
 
 
 def divide(a, b):
@@ -131,7 +134,7 @@ def cast(opset, x, to, saturate=1, round_mode="up"):
         if dtype.kind not in "iu":
             raise ValueError(f"a size that depends on the number of samples cannot be cast to {dtype}")
         return x
-    if dtype == object or not dtype.isbuiltin or not x.dtype.isbuiltin:
+    if x.dtype.kind in "OSU" or dtype == object or dtype.name.startswith("float8"):
         raise ValueError(f"a cast from {x.dtype} to {dtype} is not supported")
     with np.errstate(all="ignore"):
         return x.astype(dtype)

@@ -124,7 +124,7 @@ def cast(g, x, to, saturate=1, round_mode="up"):
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(to))
     if dtype.kind in "iu":
         return applied(g, x, L.Unary("trunc", name=g.name()))
-    if dtype not in (np.float32, np.float64):
+    if dtype.name not in ("bfloat16", "float16", "float32", "float64"):     # the network computes in its own type
         raise ValueError(f"a cast to {dtype} is not supported where the tensor depends on the inputs of the network")
     return g.operator("Identity", x)
 
