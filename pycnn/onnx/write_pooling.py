@@ -60,7 +60,7 @@ def max_pool_places(w, node, x):
     layer, shape = node.layer, node.inputs[0].shape
     w.need(10, "Mod")
     window = Window(L.MaxPool(layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode), shape)
-    attributes = {"dilations": window.dilations(w, 10, "MaxPool"), **window.attributes()}
+    attributes = window.attributes(w, 10, "MaxPool")
     _, places = w.add("MaxPool", x, outputs=2, storage_order=int(layer.columns_first), **attributes)
     places = w.add("Mod", places, w.constant(np.array(prod(shape))))
     return w.add("Cast", places, to=w.onnx.helper.np_dtype_to_tensor_dtype(w.dtype))
