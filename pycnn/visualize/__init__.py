@@ -25,13 +25,18 @@ from .attribution_figure import attribution_figure
 from .classes import class_image, fool
 from .confusion import confusion_matrix
 from .curves import training_curves
+from .dream import deep_dream
 from .embedding import embedding
 from .filters import filters
 from .grad_cam import grad_cam
 from .heat import overlay
+from .images import as_image
 from .maps import feature_maps
 from .occlusion import occlusion
+from .random_filters import random_filters
+from .style import style_transfer, texture
 
-__all__ = ["architecture", "attribution_figure", "class_image", "confusion_matrix", "deconvnet", "embedding",
-           "feature_maps", "filters", "fool", "grad_cam", "guided_backprop", "integrated_gradients",
-           "maximize_activation", "occlusion", "overlay", "regularizers", "saliency", "training_curves"]
+__all__ = ["architecture", "as_image", "attribution_figure", "class_image", "confusion_matrix", "deconvnet", "deep_dream",
+           "embedding", "feature_maps", "filters", "fool", "grad_cam", "guided_backprop", "integrated_gradients",
+           "maximize_activation", "occlusion", "overlay", "random_filters", "regularizers", "saliency", "style_transfer",
+           "texture", "training_curves"]
