@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..config import get_num_threads
 from ..figures import picture_path, write_figure
 from ..figures.scatter import scatter_figure
 from ..layers.base import number_within
@@ -72,16 +73,17 @@ def embedding(net, x, layer, labels=None, method="pca", *, names=None, perplexit
     try:
         from sklearn.decomposition import PCA
         from sklearn.manifold import TSNE
+        from threadpoolctl import threadpool_limits
     except ImportError:
         raise ImportError("embedding needs scikit-learn: pip install pycnn[sklearn]") from None
     values = view(given, batch_size)[layer].reshape(count, -1).astype(np.float64)
-    if method == "pca":
-        parts = min(2, values.shape[1])
-        points = PCA(parts, random_state=seed).fit_transform(values)
-        points = np.pad(points, ((0, 0), (0, 2 - parts)))
-    else:
-        points = TSNE(perplexity=min(perplexity, (count - 1) / 3), init="random" if values.shape[1] < 2 else "pca",
-                      random_state=seed).fit_transform(values.astype(np.float32))
+    parts = min(2, values.shape[1])
+    with threadpool_limits(get_num_threads()):
+        if method == "pca":
+            points = np.pad(PCA(parts, random_state=seed).fit_transform(values), ((0, 0), (0, 2 - parts)))
+        else:
+            points = TSNE(perplexity=min(perplexity, (count - 1) / 3), init="pca" if parts == 2 else "random",
+                          random_state=seed).fit_transform(values.astype(np.float32))
     title = f"{layer} of {count:,} samples, by {'PCA' if method == 'pca' else 't-SNE'}"
     write_figure(path, lambda: scatter_figure(points, labels, names, title))
     return points
