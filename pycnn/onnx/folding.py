@@ -8,7 +8,8 @@ import numpy as np
 
 from .sizes import MixesSamples, Size, simplified, vector
 
-LARGEST = 2**28     # elements of an array that an operator makes of few
+LARGEST = 2**27     # elements of a sample, or of an array that an operator makes of few
+MOST_PLACES = 2**22 # that are taken one by one
 
 
 def computed(op, inputs, opset):
@@ -31,6 +32,13 @@ def limited(shape):
     if prod(shape) > LARGEST:
         raise ValueError(f"an array of shape {shape} is larger than the {LARGEST} values that are supported")
     return shape
+
+
+def few(count):
+    """`count`, if so many places can be taken one by one."""
+    if count > MOST_PLACES:
+        raise ValueError(f"{count} places are more than the {MOST_PLACES} that are supported")
+    return count
 
 
 def sizes(array):
@@ -187,10 +195,12 @@ def concat(opset, *xs, axis=1):
     return np.concatenate(xs, axis=axis)
 
 
-def split_sizes(total, count, split, outputs=None):
+def split_sizes(total, count, split):
     """The sizes of the pieces of an axis."""
     if split is not None:
         pieces = [int(n) for n in np.asarray(split).ravel()]
+        if count and len(pieces) != count:
+            raise ValueError(f"{len(pieces)} sizes for {count} pieces")
         if sum(pieces) != total or min(pieces, default=0) < 0:
             raise ValueError(f"pieces of {pieces} do not make up the {total} positions of the axis")
         return pieces

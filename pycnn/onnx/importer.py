@@ -47,6 +47,8 @@ class Importer:
         Layers that are not to learn.
     affine : dict of Node to function
         For a node that can be made again with maps scaled and shifted: what makes it.
+    budget : int
+        How many values more may be made of those in the file.
     """
 
     def __init__(self, model, shapes, known, batch=None, batched=True):
@@ -54,6 +56,7 @@ class Importer:
         self.settings, self.frozen, self.affine = [], [], {}
         self._names, self._made_up = Counter(), 0
         self.operation, self._named = None, False
+        self.budget = 2 * folding.LARGEST + 2 * sum(a.size for a in model.initialisers.values())
         self.readers = Counter(name for op in model.operations for name in op.inputs)
         self.readers.update(list(model.outputs))
         self.inputs = {}
@@ -91,6 +94,8 @@ class Importer:
         known = not any(isinstance(value, Flow) for value in inputs)
         if known and op.kind in folding.FUNCTIONS:
             results = folding.computed(op, inputs, self.opset)
+            for array in results:
+                self.spend(array.size if array.base is None else 0)
         elif op.kind in OPERATORS:
             function = OPERATORS[op.kind]
             if known and inputs:
@@ -134,7 +139,15 @@ class Importer:
 
     def apply(self, layer, *nodes):
         """The node that a layer makes."""
-        return self.checked(layer(*nodes))
+        node = self.checked(layer(*nodes))
+        self.spend(sum(prod(spec.shape) for spec in layer.parameters(*(n.shape for n in nodes)).values()))
+        return node
+
+    def spend(self, count):
+        """ValueError if what a few bytes of a file describe grows beyond measure."""
+        self.budget -= count
+        if self.budget < 0:
+            raise ValueError("the constants and parameters that the model makes of little are larger than is supported")
 
     def flow(self, node, like, sample=None):
         """What a node holds, batched like another flow."""

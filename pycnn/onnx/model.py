@@ -11,6 +11,7 @@ import numpy as np
 from .foreign import need_onnx
 
 LARGEST_RANK = 16
+MOST_IN_ONE = 16    # values of two bits in an int32
 STANDARD = ("", "ai.onnx")
 
 
@@ -114,6 +115,8 @@ def checked_model(onnx, proto, folder):
     versions = {i.domain: i.version for i in proto.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 1 if proto.ir_version < 3 else 0))
     newest = onnx.defs.onnx_opset_version()
+    if opset == 0:
+        raise ValueError("the model does not say of which opset its operators are")
     if not 1 <= opset <= newest:
         raise ValueError(f"the model is of opset {opset}; the onnx package that is installed knows 1 to {newest}")
     if graph.sparse_initializer:
@@ -180,7 +183,9 @@ def operation(onnx, node, folder):
             raise ValueError(f"{what} is of a kind that is not supported")
         new.attributes[attribute.name] = value
     if kind == "Split":
-        new.attributes.setdefault("num_outputs", len(node.output))
+        count = new.attributes.setdefault("num_outputs", len(node.output))
+        if count != len(node.output):
+            raise ValueError(f"{new.label}: it has {len(node.output)} outputs, and says it makes {count}")
     return new
 
 
@@ -205,9 +210,9 @@ def array_of(onnx, tensor, what, folder):
     if tensor.data_location == tensor.EXTERNAL:
         return external_array(tensor, shape, dtype, count, what, folder)
     fields = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+    bits = next((n for n in (2, 4) if dtype.name.startswith((f"int{n}", f"uint{n}", f"float{n}"))), 8 * dtype.itemsize)
     there = len(tensor.raw_data) or max(len(getattr(tensor, field)) for field in fields)
-    bits = 4 if dtype.name.startswith(("int4", "uint4", "float4")) else 2 if dtype.name.startswith(("int2", "uint2")) else 8
-    if count * bits > 8 * there * max(1, dtype.itemsize) or count * dtype.itemsize > max(8 * there, 1) * 16:
+    if count * bits > 8 * there if tensor.raw_data else count > MOST_IN_ONE * there:
         raise ValueError(f"{what} has the shape {shape}, but the file holds only {there} "
                          f"{'bytes' if tensor.raw_data else 'values'} of it")
     try:
@@ -224,7 +229,7 @@ def external_array(tensor, shape, dtype, count, what, folder):
     if folder is None:
         raise ValueError(f"{what} lies in the file {location!r}; load the model by its path")
     base = os.path.realpath(folder)
-    path = os.path.realpath(os.path.join(base, location))
+    path = os.path.realpath(os.path.join(base, location.replace("\0", "")))
     if not location or "\0" in location or os.path.commonpath([base, path]) != base or not os.path.isfile(path):
         raise ValueError(f"{what} lies in {location!r}, which is not a file in the folder of the model")
     try:

@@ -10,6 +10,8 @@ from ... import layers as L
 from ..flows import axis_number
 from .linear import weights
 
+SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
+
 
 def applied(g, x, layer):
     """A layer that keeps the shape."""
@@ -42,8 +44,8 @@ def elu(g, x, alpha=1.0, consumed_inputs=None):
     return applied(g, x, L.ELU(alpha, name=g.name()))
 
 
-def selu(g, x, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875, consumed_inputs=None):
-    if (np.float32(alpha), np.float32(gamma)) in ((np.float32(1.6732632), np.float32(1.050701)), (np.float32(1.6732), np.float32(1.0507))):
+def selu(g, x, alpha=SELU_ALPHA, gamma=SELU_GAMMA, consumed_inputs=None):
+    if abs(alpha - SELU_ALPHA) < 1e-4 and abs(gamma - SELU_GAMMA) < 1e-4:      # older opsets round them
         return applied(g, x, L.SELU(name=g.name()))
     return g.operator("Mul", elu(g, x, alpha), np.float64(gamma))
 

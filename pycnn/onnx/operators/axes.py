@@ -191,6 +191,7 @@ def gather(g, x, indices, axis=0):
     if isinstance(indices, Flow):
         raise ValueError("places that depend on the inputs of the network are not supported")
     at = x.axis(axis)
+    folding.few(np.size(indices))
     flat = [int(i) for i in np.ravel(indices)]
     taken = along(g, x, at, lambda axis: L.Take(flat, axis, name=g.name()))
     return viewed(g, taken, (*x.sample[:at], *np.shape(indices), *x.sample[at + 1 :]))
@@ -255,11 +256,14 @@ def tile(g, x, repeats):
     repeats = [int(n) for n in np.ravel(repeats)]
     if len(repeats) != x.rank:
         raise ValueError(f"{len(repeats)} repeats for an input with {x.rank} axes")
-    y = x
     for axis, n in enumerate(repeats):
         if n != 1:
-            y = concat(g, *[y] * n, axis=axis)
-    return y if y is not x else identity(g, x)
+            at = x.axis(axis)
+            shape, rest = prod(x.sample[:at]), prod(x.sample[at:])
+            sample = folding.limited((*x.sample[:at], n * x.sample[at], *x.sample[at + 1 :]))
+            wide = L.Expand((shape, n, rest), name=g.name())
+            x = g.flow(g.apply(wide, g.shaped(x, (shape, 1, rest))), x, sample)
+    return identity(g, x)
 
 
 OPERATORS = {

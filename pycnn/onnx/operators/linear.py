@@ -6,14 +6,17 @@ import numpy as np
 
 from ... import layers as L
 from ..flows import Flow, MixesSamples, given
-from .windows import explicit_padding
+from .windows import check_sizes, explicit_padding
 
 
 def weights(value, what):
     """A tensor that becomes a parameter."""
     if isinstance(value, Flow):
         raise ValueError(f"its {what} depends on the inputs of the network; only known ones are supported")
-    return np.asarray(value)
+    value = np.asarray(value)
+    if value.dtype.kind in "OSUc":
+        raise ValueError(f"its {what} must hold real numbers, got the type {value.dtype}")
+    return value if value.dtype.kind in "biuf" else value.astype(np.float32)
 
 
 def linear(g, node, make, weight, bias):
@@ -70,6 +73,7 @@ def conv_transpose(g, x, w, b=None, kernel_shape=None, strides=None, dilations=N
     w, b = weights(w, "weight"), None if b is None else weights(b, "bias")
     maps = w.shape[1] * group if w.ndim > 1 else 0
     check_filters(w, b, x, maps)
+    check_sizes(strides=strides, dilations=dilations, pads=pads, output_padding=output_padding, output_shape=output_shape)
     node, kernel = g.maps(x), w.shape[2:]
     spatial, rank = node.shape[1:], len(kernel)
     if w.shape[0] != node.shape[0]:

@@ -67,7 +67,7 @@ def max_unpool(g, x, places, output_shape=None, kernel_shape=None, strides=None,
     sizes = zip(x.sample[2:], kernel_shape, strides, pads[:rank], pads[rank:])
     least = [(n - 1) * s + k - before - after for n, k, s, before, after in sizes]
     shape, least = shape or [*x.sample[:2], *least], [*x.sample[:2], *least]
-    folding.limited(shape)
+    folding.few(prod(folding.limited(shape)))
     at = np.unravel_index(np.asarray(places, np.int64).ravel(), least)      # where they lie without an output_shape
     source = np.full(prod(shape), prod(x.sample))
     source[np.ravel_multi_index(at, shape)] = np.arange(prod(x.sample))

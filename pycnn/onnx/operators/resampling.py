@@ -41,6 +41,7 @@ def pad(g, x, pads=None, value=None, axes=None, mode="constant"):
 def padded(g, x, at, pair, mode, value, takes):
     """More positions along one axis."""
     if takes:
+        folding.few(x.sample[at] + sum(pair))
         places = np.pad(np.arange(x.sample[at]), pair, mode)
         return along(g, x, at, lambda axis: L.Take(places, axis, name=g.name()))
     shape = [prod(x.sample[:at]), x.sample[at], prod(x.sample[at + 1 :])]

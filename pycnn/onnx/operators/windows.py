@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+LARGEST = 2**20     # kernel, stride, dilation or padding
+
+
+def check_sizes(**given):
+    """ValueError unless attributes hold integers of a sensible size."""
+    for what, values in given.items():
+        for n in values or ():
+            if not isinstance(n, int) or abs(n) > LARGEST:
+                raise ValueError(f"{what} {list(values)} must be integers of at most {LARGEST}")
+
 
 def explicit_padding(spatial, kernel, strides, dilations, pads, auto_pad):
     """(strides, dilations, padding (before, after) of each axis)."""
+    check_sizes(kernel_shape=kernel, strides=strides, dilations=dilations, pads=pads)
     rank = len(spatial)
     strides, dilations = (tuple(given or (1,) * rank) for given in (strides, dilations))
     if not len(kernel) == len(strides) == len(dilations) == rank:
