@@ -23,6 +23,8 @@ def folder(tmp_path_factory):
     net = pycnn.Network(x, L.Dense(3, name="scores")(L.Flatten(name="flat")(L.MaxPool(2, name="S2")(h))), seed=1)
     net.training_state["command"] = {"data": "digits"}
     net.save(folder / "net.safetensors")
+    x = pycnn.Input((3, 16, 16), name="image")
+    pycnn.Network(x, L.Conv(6, 5, activation="relu", name="C1")(x)).save(folder / "wide.safetensors")
     a, b = pycnn.Input((4,), name="a"), pycnn.Input((4,), name="b")
     pycnn.Network([a, b], L.Dense(3, name="sum")(L.Add(name="both")([a, b]))).save(folder / "two.safetensors")
     Image.fromarray((200 * RNG.random((20, 20))).astype(np.uint8)).save(folder / "grey.png")
@@ -63,6 +65,10 @@ LOOKS = [
     ("deconvnet net.safetensors grey.png three.npy", "deconvnet.png", "4 images"),
     ("grad-cam net.safetensors grey.png --layer C1", "grad-cam.png", "1 image"),
     ("integrated net.safetensors grey.png --steps 4", "integrated.png", "1 image"),
+    ("dream colour.png --maps 1 --octaves 1 --steps 2", "dream.png", "48 x 40 pixels"),
+    ("dream colour.png --model wide.safetensors --layer C1 --steps 2", "dream.png", "48 x 40 pixels"),
+    ("style colour.png grey.png --steps 2 --model wide.safetensors --style-layers C1", "style.png", "48 x 40 pixels"),
+    ("texture colour.png --steps 2 --size 30 36 --optimizer adam", "texture.png", "36 x 30 pixels"),
     ("occlusion net.safetensors grey.png --patch 4 --stride 2", "occlusion.png", "1 image"),
 ]
 
@@ -112,6 +118,12 @@ def test_json_is_one_line(capsys):
     ("maximize net.safetensors C1 --maps 9 --steps 2", "map 9"),
     ("maximize net.safetensors C1 --steps 0", "'0' is not a whole number"),
     ("classes net.safetensors --target 3", "target must be from 0 to 2"),
+    ("dream missing.png", "missing.png: No such file"),
+    ("dream net.safetensors", "not a picture that pillow can read"),
+    ("dream colour.png --layer C9", "no layer is named 'C9'"),
+    ("dream colour.png --model wide.safetensors", "--layer: name one of wide.safetensors"),
+    ("style colour.png grey.png --model missing.safetensors", "missing.safetensors: No such file"),
+    ("texture colour.png --steps 0", "'0' is not a whole number"),
     ("embedding two.safetensors sum", "name a data set with --data"),
     ("embedding two.safetensors sum --data digits", "has the inputs a, b"),
 ])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import visualize
-from . import ascend, attribute, files
+from . import ascend, attribute, files, paint
 from .arguments import data_arguments, whole
 from .looking import layer_argument, network_argument, only_shape, picture_argument, read_inputs, wrote
 
@@ -30,7 +30,7 @@ def add_to(command):
     sub.add_argument("--samples", type=whole(3), default=1000, metavar="N", help="images (default: 1000)")
     sub.add_argument("--seed", type=whole(0), default=0, metavar="N", help="for what is random of it (default: 0)")
     picture_argument(sub, "embedding.png")
-    for family in (ascend, attribute):
+    for family in (ascend, attribute, paint):
         family.add_to(look)
 
 

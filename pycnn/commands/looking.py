@@ -42,9 +42,9 @@ def picture_argument(sub, usual, *suffixes):
                      help=f"the picture to write (default: {usual})")
 
 
-def ascent_arguments(sub, steps):
-    """Those of gradient ascent and descent on images."""
-    sub.add_argument("--steps", type=whole(1), default=steps, metavar="N", help=f"steps (default: {steps})")
+def ascent_arguments(sub, steps, usual=None):
+    """Those of gradient ascent and descent on images; `usual` says in words what the default is."""
+    sub.add_argument("--steps", type=whole(1), default=steps, metavar="N", help=f"steps (default: {usual or steps})")
     sub.add_argument("--seed", type=whole(0), default=0, metavar="N", help="for everything random (default: 0)")
 
 

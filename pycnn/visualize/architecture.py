@@ -17,13 +17,13 @@ from .layering import layered
 
 FAMILIES = {            # what is drawn alike -> where its layers are defined
     "convolution": ("connect", "conv", "conv_transpose", "local"),
-    "dense": ("bias", "dense", "embedding", "rbf"),
-    "pooling": ("pooling", "resample", "spatial_transformer", "subsample"),
+    "dense": ("bias", "dense", "embedding", "matmul", "rbf"),
+    "pooling": ("arg_max", "pooling", "reduce", "resample", "resize", "spatial_transformer", "subsample"),
     "norm": ("local_response", "norm", "random", "sample_norm"),
-    "activation": ("activations", "pointwise", "prelu", "softmax"),
-    "merge": ("merge",),
+    "activation": ("activations", "pointwise", "prelu", "softmax", "unary"),
+    "merge": ("binary", "merge"),
     "capsules": ("capsules",),
-    "shape": ("reshape",),
+    "shape": ("constant", "reshape", "select"),
 }
 LINE, PADDING = 17, 10                  # height of a line of text, and space within a box
 NARROWEST, WIDEST = 120, 380
@@ -95,8 +95,8 @@ def architecture(net, save=None):
     """Draws a network's graph, from its inputs at the top to its outputs.
 
     Each use of a layer is a box: the layer's name; its kind, and the settings that are not the usual ones; the shape of
-    what comes out, without the batch, and the number of parameters. Colours tell the kinds apart, a broken border what is
-    frozen. A layer that is used more than once has a box for each use, which says so.
+    what comes out, without the batch, and the number of parameters. Colours tell the kinds apart, a broken border what
+    is frozen. A layer that is used more than once has a box for each use, which says so.
 
     Parameters
     ----------

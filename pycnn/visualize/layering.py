@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from dataclasses import dataclass
-
-import numpy as np
+from itertools import accumulate
 
 ACROSS, DOWN = 26, 40       # gaps between boxes of a rank, and between ranks
 LANE = 14                   # width of what an edge needs where it passes boxes
@@ -49,31 +48,35 @@ def layered(sizes, edges):
         No boxes overlap, and no edge passes through one.
     """
     rank = ranks(len(sizes), edges)
-    widths, chains = [width for width, _ in sizes], []
-    for source, target in edges:                        # an edge over several ranks passes a lane in each between
-        lanes = range(len(widths), len(widths) + rank[target] - rank[source] - 1)
-        widths += [LANE] * len(lanes)
-        rank += range(rank[source] + 1, rank[target])
-        chains.append([source, *lanes, target])
-    links = [link for chain in chains for link in zip(chain, chain[1:])]
+    widths, chains, lanes = [width for width, _ in sizes], [], {}
+    for source, target in edges:                # an edge over several ranks passes a lane in each between
+        passed = [(source, r) for r in range(rank[source] + 1, rank[target])]
+        for lane in passed:                     # which it shares with other edges of its source
+            if lane not in lanes:
+                lanes[lane] = len(widths)
+                widths.append(LANE)
+                rank.append(lane[1])
+        chains.append([source, *(lanes[lane] for lane in passed), target])
+    links = list(dict.fromkeys(link for chain in chains for link in zip(chain, chain[1:])))
     rows = ordered_rows(rank, links)
     centres = placed(rows, widths, links, len(sizes))
-    centres -= min((c - w / 2 for c, w in zip(centres, widths)), default=0)
+    left = min((c - w / 2 for c, w in zip(centres, widths)), default=0)
+    centres = [c - left for c in centres]
 
     heights = [max((sizes[v][1] for v in row if v < len(sizes)), default=0) for row in rows]
     tops = [sum(heights[:i]) + i * DOWN for i in range(len(rows))]
-    boxes = [(float(c) - w / 2, tops[r] + (heights[r] - h) / 2, w, h) for c, r, (w, h) in zip(centres, rank, sizes)]
+    boxes = [(c - w / 2, tops[r] + (heights[r] - h) / 2, w, h) for c, r, (w, h) in zip(centres, rank, sizes)]
     enters = entries(chains, centres, widths)
     routes = []
     for chain, x_end in zip(chains, enters):
         source, target = chain[0], chain[-1]
-        x = float(centres[source])
+        x = centres[source]
         route = [(x, boxes[source][1] + boxes[source][3]), (x, tops[rank[source]] + heights[rank[source]])]
         for lane in chain[1:-1]:
-            x, top = float(centres[lane]), tops[rank[lane]]
+            x, top = centres[lane], tops[rank[lane]]
             route += [(x, top), (x, top + heights[rank[lane]])]
         routes.append([*route, (x_end, tops[rank[target]]), (x_end, boxes[target][1])])
-    width = max((float(c) + w / 2 for c, w in zip(centres, widths)), default=0)
+    width = max((c + w / 2 for c, w in zip(centres, widths)), default=0)
     return Layout(boxes, routes, width, tops[-1] + heights[-1] if rows else 0)
 
 
@@ -105,7 +108,7 @@ def ordered_rows(rank, links):
         beside = above if down else below
         place = {v: i for row in rows for i, v in enumerate(row)}
         for row in rows if down else rows[::-1]:
-            row.sort(key=lambda v: np.mean([place[u] for u in beside[v]]) if beside[v] else place[v])
+            row.sort(key=lambda v: sum(place[u] for u in beside[v]) / len(beside[v]) if beside[v] else place[v])
             place.update((v, i) for i, v in enumerate(row))
         count = crossings(rows, below)
         if count < fewest:
@@ -137,38 +140,43 @@ def crossings(rows, below):
 
 
 def placed(rows, widths, links, boxes):
-    """The middle of each member: sweeps, each putting a rank as near as its order and widths allow to the weighted means
-    of its neighbours in the last one. Lanes weigh more, so that long edges are straight (Gansner et al. 1993)."""
+    """The middle of each member: sweeps, each putting a rank as near as its order and widths allow to the weighted
+    means of its neighbours in the last one. Lanes weigh more, so that long edges are straight (Gansner et al. 1993)."""
     above, below = neighbours(len(widths), links)
-    centres = np.zeros(len(widths))
+    centres = [0.0] * len(widths)
     for row in rows:
-        edge = 0.0
+        edge = -sum(widths[v] + ACROSS for v in row) / 2
         for v in row:
             centres[v] = edge + widths[v] / 2
             edge += widths[v] + ACROSS
-        centres[row] -= edge / 2
     for sweep in range(SWEEPS):
         down = sweep % 2 == 0
         beside = above if down else below
         for row in rows if down else rows[::-1]:
-            weights = [[1 + 3 * ((v >= boxes) + (u >= boxes)) for u in beside[v]] for v in row]
-            wanted = [np.average(centres[beside[v]], weights=w) if w else centres[v] for v, w in zip(row, weights)]
+            wanted, sums = [], []
+            for v in row:
+                weights = [1 + 3 * ((v >= boxes) + (u >= boxes)) for u in beside[v]]
+                sums.append(sum(weights) or 0.1)
+                total = sum(w * centres[u] for w, u in zip(weights, beside[v]))
+                wanted.append(total / sums[-1] if weights else centres[v])
             apart = [(widths[u] + widths[v]) / 2 + ACROSS for u, v in zip(row, row[1:])]
-            centres[row] = spread(wanted, [sum(w) or 0.1 for w in weights], apart)
+            for v, place in zip(row, spread(wanted, sums, apart)):
+                centres[v] = place
     return centres
 
 
 def spread(wanted, weights, apart):
     """Places in this order, at least so far apart, of least weighted squared distance to the wanted ones: pools of
     adjacent violators (Barlow et al. 1972)."""
-    offsets = np.concatenate([[0.0], np.cumsum(apart)])
+    offsets = [0.0, *accumulate(apart)]
     pools = []
-    for value, weight in zip(wanted - offsets, weights):
-        pools.append([value, weight, 1])
+    for value, weight, offset in zip(wanted, weights, offsets):
+        pools.append([value - offset, weight, 1])
         while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
             (a, u, m), (b, v, n) = pools[-2:]
             pools[-2:] = [[(a * u + b * v) / (u + v), u + v, m + n]]
-    return np.repeat([pool[0] for pool in pools], [pool[2] for pool in pools]) + offsets
+    places = [value for value, _, members in pools for _ in range(members)]
+    return [place + offset for place, offset in zip(places, offsets)]
 
 
 def entries(chains, centres, widths):
@@ -180,5 +188,5 @@ def entries(chains, centres, widths):
     for target, edges in arriving.items():
         step = min(PORTS, widths[target] / (len(edges) + 1))
         for place, (_, i) in enumerate(sorted(edges)):
-            enters[i] = float(centres[target]) + (place - (len(edges) - 1) / 2) * step
+            enters[i] = centres[target] + (place - (len(edges) - 1) / 2) * step
     return enters
