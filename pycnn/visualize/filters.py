@@ -7,9 +7,8 @@ import numpy as np
 from ..figures import picture_path, write_figure
 from ..figures.tiles import grid_figure, strips_figure, tiles_figure
 from ..layers import RBF, Conv, ConvTranspose, Dense, Flatten
-from .maps import slices_side_by_side
+from .maps import COLUMNS_SHOWN, ROWS_SHOWN
 
-ROWS_SHOWN, COLUMNS_SHOWN = 32, 32          # filters and channels
 TILES_SHOWN = 256                           # filters, where each has one tile
 
 
@@ -81,7 +80,9 @@ def filters_figure(weight, layer):
     if weight.ndim == 4 and weight.shape[1] == 3:
         colours = weight.transpose(0, 2, 3, 1)[:TILES_SHOWN]
         return tiles_figure(*first(colours, len(weight), title), "weight", colour=True)
-    if weight.ndim == 5:
+    if weight.ndim == 5 and weight.shape[1] == 1:
+        weight = weight[:, 0]               # a column for each slice
+    elif weight.ndim == 5:
         maps, channels = weight.shape[:2]
         slices = slices_side_by_side(weight.reshape(-1, *weight.shape[2:]))
         weight = slices.reshape(maps, channels, *slices.shape[1:])
@@ -90,10 +91,17 @@ def filters_figure(weight, layer):
     shown = weight[:ROWS_SHOWN, :COLUMNS_SHOWN]
     shown, title = first(shown, len(weight), title)
     if shown.shape[1] < weight.shape[1]:
-        title += f", channels to {shown.shape[1] - 1}"
+        title += f", columns to {shown.shape[1] - 1}"
     return grid_figure(shown, title, "weight")
 
 
 def first(shown, count, title):
     """What is shown, and the title, which says so where that is not all."""
     return shown, title if len(shown) == count else f"{title}, the first {len(shown)}"
+
+
+def slices_side_by_side(tiles):
+    """Tiles ``(T, D, R, S)`` as ``(T, R, D * (S + 1) - 1)``, with empty lines between the slices."""
+    lines = np.full((*tiles.shape[:3], 1), np.nan, tiles.dtype)
+    wide = np.concatenate([tiles, lines], axis=3)
+    return wide.transpose(0, 2, 1, 3).reshape(len(tiles), tiles.shape[2], -1)[..., :-1]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..figures import picture_path, write_figure
-from ..figures.tiles import bars_figure, strips_figure, tiles_figure
+from ..figures.tiles import bars_figure, grid_figure, strips_figure, tiles_figure
 from ..view import View
 from .scores import checked_samples
 
 MAPS_SHOWN = 256
+ROWS_SHOWN, COLUMNS_SHOWN = 32, 32          # of maps of slices
 
 
 def feature_maps(net, x, layer, save=None):
@@ -23,8 +22,8 @@ def feature_maps(net, x, layer, save=None):
     layer : str
     save : str or path, optional
         A PNG file to be written, with the maps of the first sample: numbered, and on one scale of colours. Maps
-        ``(maps, L)`` are drawn as strips, units of a layer without positions as bars, and of maps ``(maps, D, H, W)`` the
-        slices along D side by side.
+        ``(maps, L)`` are drawn as strips, units of a layer without positions as bars; of maps ``(maps, D, H, W)`` each is
+        a row, with a column for each slice along D.
 
     Returns
     -------
@@ -59,16 +58,7 @@ def maps_figure(maps, title):
         return bars_figure(maps, title)
     if maps.ndim == 2:
         return strips_figure(maps, title)
-    if maps.ndim == 4:
-        maps = slices_side_by_side(maps)
-    shown = maps[:MAPS_SHOWN]
-    if len(shown) < len(maps):
-        title += f", the first {len(shown)}"
-    return tiles_figure(shown, title, "value")
-
-
-def slices_side_by_side(tiles):
-    """Tiles ``(T, D, R, S)`` as ``(T, R, D * (S + 1) - 1)``, with empty lines between the slices."""
-    lines = np.full((*tiles.shape[:3], 1), np.nan, tiles.dtype)
-    wide = np.concatenate([tiles, lines], axis=3)
-    return wide.transpose(0, 2, 1, 3).reshape(len(tiles), tiles.shape[2], -1)[..., :-1]
+    shown = maps[:MAPS_SHOWN] if maps.ndim == 3 else maps[:ROWS_SHOWN, :COLUMNS_SHOWN]
+    if shown.size < maps.size:
+        title += f", the first {' x '.join(map(str, shown.shape[: maps.ndim - 2]))}"
+    return tiles_figure(shown, title, "value") if maps.ndim == 3 else grid_figure(shown, title, "value")
