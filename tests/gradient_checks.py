@@ -227,6 +227,7 @@ REFERENCE = {
     "MatMul": lambda layer, a, b: a @ b,
     "MaxPool": reference_max_pool,
     "MaxPoolPlaces": reference_places,
+    "Where": lambda layer, condition, a, b: np.where(condition, a, b),
     "MaxUnpool": reference_max_unpool,
     "Mish": reference_pointwise,
     "Multiply": lambda layer, a, b: reference.multiply(a, b),

@@ -38,6 +38,15 @@ def test_arithmetic_stretches_axes_of_size_1(kind, shapes, batch):
     check(network(L.Binary(kind), *shapes, positive=kind in ("pow", "div")), batch)
 
 
+@settings(max_examples=20)
+@given(shapes=stretching(), batch=batches)
+def test_a_choice_between_two_stretches_axes_of_size_1(shapes, batch):
+    a, b = (pycnn.Input(shape, name=name) for shape, name in zip(shapes, "ab"))
+    a, b = L.Bias()(a), L.Bias()(b)
+    greater = L.Binary("greater")(a, b)
+    check(pycnn.Network([a.inputs[0], b.inputs[0]], L.Bias()(L.Where()(greater, a, b)), dtype="float64", seed=1), batch)
+
+
 @pytest.mark.parametrize("kind", unary.KINDS)
 def test_functions_of_each_value(kind):
     smooth = L.Unary(kind)
@@ -125,7 +134,8 @@ def test_softmax_along_any_axis(layer, axis):
 
 
 def test_the_layers_of_this_file_have_their_formulas_in_the_checks():
-    kinds = {L.Binary, L.Unary, L.CELU, L.ThresholdedReLU, L.MatMul, L.Reduce, L.Slice, L.Take, L.Expand, L.Constant}
+    kinds = {L.Binary, L.Unary, L.CELU, L.ThresholdedReLU, L.MatMul, L.Reduce, L.Slice, L.Take, L.Expand, L.Constant,
+             L.Where}
     assert {kind.__name__ for kind in kinds} <= REFERENCE.keys()
 
 
@@ -133,6 +143,8 @@ def test_the_layers_of_this_file_have_their_formulas_in_the_checks():
     (lambda: L.Binary("modulo"), [], "kind must be one of add, sub"),
     (lambda: L.Binary("add"), [(2, 3), (3,)], "equally many axes"),
     (lambda: L.Binary("add"), [(2, 3), (2, 2)], "each of equal sizes or of 1"),
+    (lambda: L.Where(), [(2, 3), (2, 3)], "takes three inputs"),
+    (lambda: L.Where(), [(2, 3), (2, 1), (2, 4)], "each of equal sizes or of 1"),
     (lambda: L.Unary("sin"), [], "kind must be one of abs, ceil"),
     (lambda: L.MatMul(), [(2, 3), (2, 3)], r"expects \(..., M, K\)"),
     (lambda: L.Reduce("median", 0), [], "kind must be one of mean"),

@@ -193,7 +193,8 @@ ELSEWHERE = {       # what has tests of its own
     "Lambda",
     "LocallyConnected",
     "GroupNorm", "InstanceNorm", "LayerNorm", "LocalResponseNorm",
-    "Binary", "CELU", "Constant", "Expand", "MatMul", "MaxPoolPlaces", "Reduce", "Resize", "Slice", "Take", "ThresholdedReLU", "Unary",
+    "Binary", "CELU", "Constant", "Expand", "MatMul", "MaxPoolPlaces", "Reduce", "Resize", "Slice", "Take",
+    "ThresholdedReLU", "Unary", "Where",
     "Clip", "GELU", "HardSigmoid", "HardSwish", "Mish", "PReLU", "SiLU", "Softsign",
 }
 

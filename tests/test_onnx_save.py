@@ -144,6 +144,10 @@ CASES = {       # name: (what makes a network, the lowest opset that can express
        for kind in ("log", "sqrt")},
     **{f"{kind} of two": (single(L.Binary(kind), (3, 4), (3, 4)), 7) for kind in ("add", "sub", "mul", "div")},
     **{f"{kind} of two that stretch": (single(L.Binary(kind), (3, 1), (1, 4)), 8) for kind in ("max", "min")},
+    "equal": (single(lambda x: L.Binary("equal")(x, L.ReLU()(x)), (3, 4)), 11),
+    **{kind: (single(L.Binary(kind), (3, 4), (1, 4)), since)
+       for kind, since in (("greater", 7), ("greater_equal", 12), ("less", 7), ("less_equal", 12))},
+    "where": (single(L.Where(), (3, 4), (1, 4), (3, 1)), 9),
     "power": (single(lambda x: L.Binary("pow")(L.Unary("exp")(x), x), (3, 4)), 7),
     "reduce": (single(L.Reduce("mean", (0, 2)), (3, 4, 2)), 7),
     "reduce, axes kept": (single(L.Reduce("sum", 1, keepdims=True), (3, 4, 2)), 7),

@@ -33,6 +33,7 @@ from .softmax import LogSoftmax, Softmax
 from .spatial_transformer import AffineGrid, GridSample, SpatialTransformer
 from .subsample import SoftMaxPool, Subsample
 from .unary import CELU, ThresholdedReLU, Unary
+from .where import Where
 
 __all__ = [
     "AdaptiveAvgPool", "Add", "AffineGrid", "AvgPool", "BatchNorm", "Bias", "Binary", "CELU", "Capsules", "Clip",
@@ -42,5 +43,5 @@ __all__ = [
     "LocallyConnected", "LogSoftmax", "Mask", "MatMul", "MaxPool", "MaxPoolPlaces", "MaxUnpool", "Mish", "Multiply",
     "PReLU", "Pad", "Permute", "PrimaryCapsules", "RBF", "ReLU", "Reduce", "Reshape", "Resize", "SELU", "ScaledTanh",
     "SiLU", "Sigmoid", "Slice", "SoftMaxPool", "Softmax", "Softplus", "Softsign", "SpatialTransformer", "Squash",
-    "Subsample", "SumPool", "Take", "Tanh", "ThresholdedReLU", "Unary", "Upsample",
+    "Subsample", "SumPool", "Take", "Tanh", "ThresholdedReLU", "Unary", "Upsample", "Where",
 ]

@@ -11,6 +11,10 @@ def power_gradient(dy, a, b):
     return dy * b * np.power(a, b - 1), dy * y * np.log(np.where(a > 0, a, 1))
 
 
+def no_gradient(dy, a, b):
+    return np.zeros_like(dy), np.zeros_like(dy)
+
+
 KINDS = {      # kind -> (function, gradient to both operands)
     "add": (np.add, lambda dy, a, b: (dy, dy)),
     "sub": (np.subtract, lambda dy, a, b: (dy, -dy)),
@@ -19,6 +23,11 @@ KINDS = {      # kind -> (function, gradient to both operands)
     "pow": (np.power, power_gradient),
     "max": (np.maximum, lambda dy, a, b: (dy * (a >= b), dy * (a < b))),
     "min": (np.minimum, lambda dy, a, b: (dy * (a <= b), dy * (a > b))),
+    "equal": (np.equal, no_gradient),
+    "greater": (np.greater, no_gradient),
+    "greater_equal": (np.greater_equal, no_gradient),
+    "less": (np.less, no_gradient),
+    "less_equal": (np.less_equal, no_gradient),
 }
 
 
@@ -31,8 +40,8 @@ class Binary(Computed):
 
     Parameters
     ----------
-    kind : {"add", "sub", "mul", "div", "pow", "max", "min"}
-        Of equal values, the first is the greatest and the least, and gets the gradient.
+    kind : {"add", "sub", "mul", "div", "pow", "max", "min", "equal", "greater", "greater_equal", "less", "less_equal"}
+        Of equal values, the first is the greatest and the least, and gets the gradient. Comparisons are 1 or 0.
     """
 
     def __init__(self, kind, name=None):

@@ -147,6 +147,7 @@ def tensor_type(onnx, value, what):
     shape = None
     if of.HasField("shape"):
         shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in of.shape.dim)
+        shape = tuple(None if size == -1 else size for size in shape)       # as some libraries write what may vary
         if any(isinstance(size, int) and size < 0 for size in shape):
             raise ValueError(f"{what} has a negative size: {shape}")
         if len(shape) > LARGEST_RANK:

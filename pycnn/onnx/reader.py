@@ -116,8 +116,8 @@ def network_of(importer, values, dtype, listed=False):
     inputs = {name.replace("/", "."): node for name, node in importer.inputs.items() if node in reached}
     if not inputs:
         inputs = {"samples": importer.anchor}
-    nodes = list(outputs.values())
-    net = Network(inputs, nodes if listed else outputs if len(nodes) > 1 else nodes[0], dtype=dtype)
+    net = Network(inputs, outputs, dtype=dtype)
+    net._form = "list" if listed else "dict" if len(outputs) > 1 else "one"      # the outputs have their names in each
     inside = set(net.layers.values())
     for layer, name, value in importer.settings:
         if layer in inside:

@@ -17,11 +17,26 @@ def unary(w, node, x):
     return w.add(UNARY[kind], x)
 
 
+COMPARISONS = {         # kind -> (operator, opset since which it compares numbers)
+    "equal": ("Equal", 11), "greater": ("Greater", 7), "greater_equal": ("GreaterOrEqual", 12), "less": ("Less", 7),
+    "less_equal": ("LessOrEqual", 12),
+}
+
+
 def binary(w, node, a, b):
     kind = node.layer.kind
+    if kind in COMPARISONS:
+        operator, since = COMPARISONS[kind]
+        w.need(since, f"{operator} of numbers")
+        return w.add("Cast", w.add(operator, a, b), to=w.onnx.helper.np_dtype_to_tensor_dtype(w.dtype))
     if kind in ("max", "min") and len({i.shape for i in node.inputs}) > 1:
         w.need(8, f"{BINARY[kind]} of tensors that stretch")
     return w.add(BINARY[kind], a, b)
+
+
+def where(w, node, condition, a, b):
+    w.need(9, "Where")
+    return w.add("Where", w.add("Cast", condition, to=w.onnx.TensorProto.BOOL), a, b)
 
 
 def matmul(w, node, a, b):
@@ -58,6 +73,6 @@ def constant(w, node, x):
 
 
 WRITERS = {
-    L.Unary: unary, L.Binary: binary, L.MatMul: matmul, L.CELU: celu, L.ThresholdedReLU: thresholded_relu,
+    L.Unary: unary, L.Binary: binary, L.MatMul: matmul, L.Where: where, L.CELU: celu, L.ThresholdedReLU: thresholded_relu,
     L.Reduce: reduce, L.Constant: constant,
 }
