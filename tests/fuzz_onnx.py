@@ -1,9 +1,9 @@
-"""Mutated ONNX files, loaded one after the other: each becomes a network or a ValueError, within little time and memory.
+"""Mutated ONNX files, loaded one after the other: each becomes a network or a ValueError, in little time and memory.
 
     python tests/fuzz_onnx.py [count] [seed]
 
-Files of the onnx package are changed at random, as bytes (flipped, cut, inserted, repeated, numbers made huge) and as what
-they mean (sizes, attributes, names, element types, operators). The process may not use more memory than `MEMORY`.
+Files of the onnx package are changed at random, as bytes (flipped, cut, inserted, repeated, numbers made huge) and as
+what they mean (sizes, attributes, names, element types, operators). The process may not use more memory than `MEMORY`.
 """
 
 import contextlib
@@ -21,6 +21,8 @@ import pycnn
 MEMORY = 6 * 2**30      # bytes of address space
 SLOWEST = 20.0          # seconds that one file may take
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
+OTHERS = ["ConvTranspose", "Expand", "Gather", "Pad", "Range", "Reshape", "Resize", "Slice", "Split", "Tile",
+          "Transpose", "Upsample"]
 HUGE = [-1, 0, 1, 2, 3, 7, 2**15, 2**27, 2**31 - 1, 2**31, 2**32 + 1, 2**62, -(2**31), -(2**63), 2**63 - 1]
 
 
@@ -76,10 +78,10 @@ def changed_meaning(data, rng):
             elif kind == 4:
                 del graph.initializer[rng.randrange(len(graph.initializer))]
             elif kind == 5:
-                node.op_type = rng.choice([*{n.op_type for n in graph.node}, "Resize", "Pad", "Tile", "Expand", "Range",
-                                           "ConvTranspose", "Reshape", "Slice", "Gather", "Split", "Upsample", "Transpose"])
+                node.op_type = rng.choice([*sorted({n.op_type for n in graph.node}), *OTHERS])
             elif kind == 6:
-                tensor = rng.choice([*graph.initializer, *(a.t for n in graph.node for a in n.attribute if a.HasField("t"))])
+                constants = [a.t for n in graph.node for a in n.attribute if a.HasField("t")]
+                tensor = rng.choice([*graph.initializer, *constants])
                 tensor.data_type = rng.randrange(30)
             elif kind == 7:
                 vectors = [t for t in graph.initializer if t.data_type == onnx.TensorProto.INT64]
@@ -126,7 +128,8 @@ def main(count, seed):
             raise SystemExit(f"mutation {number} of seed {seed} took {taken:.0f} s")
         if number % 500 == 499:
             print(f"{number + 1} of {count}: {networks} networks, slowest {slowest:.1f} s", flush=True)
-    print(f"{count} mutated files: {networks} became networks, {count - networks} a ValueError; slowest {slowest:.1f} s")
+    print(f"{count} mutated files: {networks} became networks, {count - networks} a ValueError; "
+          f"slowest {slowest:.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""Arithmetic with broadcasting, products of matrices, reductions, places that are taken, constants: as NumPy has them, in
-networks and with their gradients.
+"""Arithmetic with broadcasting, products of matrices, reductions, places that are taken, constants: as NumPy has them,
+in networks and with their gradients.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ sizes = st.integers(1, 5)
 def network(layer, *shapes, positive=False):
     """The layer between layers that learn, on values that are all positive where asked for."""
     inputs = [pycnn.Input(shape, name=f"x{i}") for i, shape in enumerate(shapes)]
-    before = [L.Bias(bias_init=lambda shape, *_: np.linspace(-0.2, 0.3, int(np.prod(shape))).reshape(shape))(x) for x in inputs]
+    before = [L.Bias(lambda shape, *_: np.linspace(-0.2, 0.3, int(np.prod(shape))).reshape(shape))(x) for x in inputs]
     if positive:
         before = [L.Softplus()(x) for x in before]
     return pycnn.Network(inputs, L.Bias()(layer(*before)), dtype="float64", seed=1)

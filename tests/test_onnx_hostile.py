@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def model(nodes, inputs=None, outputs=("y",), weights=None, **options):
-    """A model of nodes ``(operator, inputs, outputs, attributes)`` with float inputs by name, and weights as they are."""
+    """A model of nodes ``(operator, inputs, outputs, attributes)`` with float inputs by name, and weights."""
     inputs = {"x": ["N", 3, 8, 8]} if inputs is None else inputs
     graph = helper.make_graph(
         [helper.make_node(kind, reads, makes, **attributes) for kind, reads, makes, attributes in nodes], "test",
@@ -28,6 +28,10 @@ def model(nodes, inputs=None, outputs=("y",), weights=None, **options):
 
 def vector(name, *values):
     return numpy_helper.from_array(np.array(values, np.int64), name)
+
+
+def number(name, value):
+    return numpy_helper.from_array(np.array(value, np.int64), name)
 
 
 def tensor(name, dims, data=b"", data_type=TensorProto.FLOAT):
@@ -49,10 +53,10 @@ CASES = {
     "no outputs": (model([("Relu", ["x"], ["y"], {})], outputs=()), "has no outputs"),
     "negative input": (model([("Relu", ["x"], ["y"], {})], {"x": ["N", -3]}), r"input 'x' has a negative size: .*-3"),
     "absurd input": (model([("Relu", ["x"], ["y"], {})], {"x": ["N", 2**40, 2**20]}), "too large"),
-    "huge input": (model([("Relu", ["x"], ["y"], {})], {"x": ["N", 3, 2**20, 2**20]}), "x: a tensor of shape .* is larger"),
+    "huge input": (model([("Relu", ["x"], ["y"], {})], {"x": ["N", 3, 2**20, 2**20]}), "x: a tensor .* is larger"),
     "negative weights": (conv([tensor("w", [4, -3, 3, 3])]), r"initialiser 'w' has a negative size: \(4, -3, 3, 3\)"),
-    "absurd weights": (conv([tensor("w", [2**31, 2**31, 3, 3], b"1234")]), "initialiser 'w' has the shape .* only 4 bytes"),
-    "weights cut off": (conv([tensor("w", [4, 3, 3, 3], b"0" * 100)]), "initialiser 'w' has the shape .* only 100 bytes"),
+    "absurd weights": (conv([tensor("w", [2**31, 2**31, 3, 3], b"1234")]), "initialiser 'w' .* only 4 bytes"),
+    "weights cut off": (conv([tensor("w", [4, 3, 3, 3], b"0" * 100)]), "initialiser 'w' .* only 100 bytes"),
     "weights of no type": (conv([tensor("w", [1], b"0", 999)]), "initialiser 'w' has the unknown element type 999"),
     "weights of too many axes": (conv([tensor("w", [1] * 40, b"0000")]), "initialiser 'w' has 40 axes"),
     "weights twice": (conv([FILTERS, FILTERS]), "two initialisers 'w'"),
@@ -64,23 +68,25 @@ CASES = {
     "unknown attribute": (conv([FILTERS], colour=3), "Conv .* unexpected keyword argument 'colour'"),
     "axis out of range": (model([("Concat", ["x", "x"], ["y"], {"axis": 9})]), "Concat .* axis 9 is none of"),
     "constant of absurd size": (
-        model([("ConstantOfShape", ["s"], ["c"], {}), ("Add", ["x", "c"], ["y"], {})], weights=[vector("s", 1, 2**31, 2**31)]),
+        model([("ConstantOfShape", ["s"], ["c"], {}), ("Add", ["x", "c"], ["y"], {})],
+              weights=[vector("s", 1, 2**31, 2**31)]),
         "ConstantOfShape .* is larger than"),
     "constant of negative size": (
         model([("ConstantOfShape", ["s"], ["c"], {}), ("Add", ["x", "c"], ["y"], {})], weights=[vector("s", 1, -4)]),
         "ConstantOfShape .* negative size -4"),
     "reshape to negative sizes": (model([("Reshape", ["x", "s"], ["y"], {})], weights=[vector("s", 0, -2, 5)]),
                                   r"Reshape .* 192 values do not fill the shape \(-2, 5\)"),
-    "expansion": (model([("Expand", ["x", "s"], ["y"], {})], {"x": ["N", 1, 1]}, weights=[vector("s", 1, 2**20, 2**20)]),
+    "expansion": (model([("Expand", ["x", "s"], ["y"], {})], {"x": ["N", 1, 1]},
+                        weights=[vector("s", 1, 2**20, 2**20)]),
                   "Expand .* is larger than"),
-    "tiles": (model([("Tile", ["x", "s"], ["y"], {})], weights=[vector("s", 1, 2**40, 1, 1)]), "Tile .* is larger than"),
+    "tiles": (model([("Tile", ["x", "s"], ["y"], {})], weights=[vector("s", 1, 2**40, 1, 1)]), "Tile .* is larger"),
     "upsampling": (model([("Resize", ["x", "", "s"], ["y"], {})],
                          weights=[numpy_helper.from_array(np.array([1, 1, 1e9, 1e9], np.float32), "s")]),
                    "Resize .* is larger than"),
     "range": (model([("Range", ["a", "b", "c"], ["r"], {}), ("Gather", ["x", "r"], ["y"], {"axis": 1})],
-                    weights=[numpy_helper.from_array(np.array(v, np.int64), n) for n, v in (("a", 0), ("b", 2**50), ("c", 1))]),
+                    weights=[number("a", 0), number("b", 2**50), number("c", 1)]),
               "Range .* is larger than"),
-    "pieces without end": (model([("Split", ["x"], ["y"], {"axis": 1, "num_outputs": 2**40})]), "Split .* says it makes"),
+    "pieces without end": (model([("Split", ["x"], ["y"], {"axis": 1, "num_outputs": 2**40})]), "Split .* says it"),
     "blocks of nothing": (model([("DepthToSpace", ["x"], ["y"], {"blocksize": 0})]), "DepthToSpace"),
     "opset of the future": (model([("Relu", ["x"], ["y"], {})], opset=999), "opset 999; .* knows 1 to"),
     "opset below all": (model([("Relu", ["x"], ["y"], {})], opset=-1), "opset -1"),
@@ -104,7 +110,8 @@ def test_a_wrong_model_is_a_value_error_that_names_what_is_wrong(name):
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("data", [b"", b"\0" * 100, b"not a model", bytes(range(256)) * 20], ids=["nothing", "zeros", "text", "any"])
+@pytest.mark.parametrize("data", [b"", b"\0" * 100, b"not a model", bytes(range(256)) * 20],
+                         ids=["nothing", "zeros", "text", "any"])
 def test_bytes_that_are_no_model_are_refused(data, tmp_path):
     with pytest.raises(ValueError, match="is not an ONNX model"):
         pycnn.onnx.load(data)

@@ -71,7 +71,8 @@ def test_the_batch_stays_free_when_a_shape_is_computed(target):
     nodes = [("Relu", ["x"], ["h"], {}), ("Shape", ["h"], ["shape"], {}),
              ("Gather", ["shape", "zero"], ["n"], {}), ("Concat", ["n", "rest"], ["computed"], {"axis": 0}),
              ("Reshape", ["h", "computed" if target[0] == "N" else "target"], ["y"], {})]
-    weights = {"zero": np.array([0]), "rest": np.array([48]), "target": np.array([0 if n == "N" else n for n in target])}
+    weights = {"zero": np.array([0]), "rest": np.array([48]),
+               "target": np.array([0 if n == "N" else n for n in target])}
     proto = model(nodes, {"x": ["N", 3, 4, 4]}, ["y"], weights)
     net = assert_as_onnx_says(proto, batch=5)
     assert net(normal(2, 3, 4, 4)).shape == (2, 48)
@@ -123,3 +124,65 @@ def test_an_operator_that_mixes_samples_is_refused():
 def test_an_unknown_operator_is_named():
     with pytest.raises(ValueError, match="Det that makes 'y': this operator is not supported"):
         pycnn.onnx.load(model([("Det", ["x"], ["y"], {})], {"x": ["N", 3, 3]}, ["y"]))
+
+
+def test_padding_slices_and_pieces_along_channels_and_positions():
+    nodes = [("Pad", ["x", "pads"], ["p"], {"mode": "reflect"}),
+             ("Split", ["p"], ["a", "b"], {"axis": 1, "num_outputs": 2}),
+             ("Slice", ["a", "begin", "end", "axes", "steps"], ["s"], {}), ("Concat", ["s", "s"], ["y"], {"axis": 3})]
+    weights = {"pads": np.array([0, 1, 2, 0, 0, 1, 0, 1]), "begin": np.array([-1, 0]), "end": np.array([-9, 2**63 - 1]),
+               "axes": np.array([1, 3]), "steps": np.array([-1, 2])}
+    assert_as_onnx_says(model(nodes, {"x": ["N", 4, 5, 6]}, ["y"], weights))
+
+
+@pytest.mark.parametrize("sizes", ["scales", "sizes"])
+def test_maps_are_resized_whatever_the_batch(sizes):
+    nodes = [("Shape", ["x"], ["shape"], {}), ("Slice", ["shape", "zero", "two"], ["lead"], {}),
+             ("Concat", ["lead", "spatial"], ["sizes"], {"axis": 0}),
+             ("Resize", ["x", "", "scales" if sizes == "scales" else "", "sizes" if sizes == "sizes" else ""], ["y"],
+              {"mode": "cubic"})]
+    weights = {"zero": np.array([0]), "two": np.array([2]), "spatial": np.array([7, 9]),
+               "scales": np.array([1, 1, 1.5, 2], np.float32)}
+    assert_as_onnx_says(model(nodes, {"x": ["N", 2, 4, 5]}, ["y"], weights), tolerance=2e-6)
+
+
+def test_matrices_of_words_and_their_normalisation():
+    """As in a transformer on patches: the positions are an axis of their own, constants go in before."""
+    nodes = [("Gather", ["table", "zero"], ["row"], {}), ("Add", ["x", "row"], ["h"], {}),
+             ("LayerNormalization", ["h", "g", "b"], ["n"], {"axis": -1}), ("MatMul", ["n", "w"], ["q"], {}),
+             ("Transpose", ["n"], ["t"], {"perm": [0, 2, 1]}), ("MatMul", ["q", "t"], ["s"], {}),
+             ("Softmax", ["s"], ["p"], {"axis": -1}), ("MatMul", ["p", "n"], ["o"], {}),
+             ("ReduceMean", ["o"], ["y"], {"axes": [1]})]
+    weights = {"table": normal(3, 8), "zero": np.array(1), "g": normal(8), "b": normal(8), "w": normal(8, 8)}
+    assert_as_onnx_says(model(nodes, {"x": ["N", 5, 8]}, ["y"], weights, opset=17), tolerance=2e-5)
+
+
+def test_places_of_maxima_go_back_to_where_they_were():
+    nodes = [("MaxPool", ["x"], ["p", "i"], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+             ("MaxUnpool", ["p", "i"], ["y"], {"kernel_shape": [2, 2], "strides": [2, 2]})]
+    net = pycnn.onnx.load(model(nodes, {"x": ["N", 3, 4, 6]}, ["y"]))
+    x = normal(5, 3, 4, 6)
+    y = net(x)
+    assert ((y == x) | (y == 0)).all() and (y != 0).sum() == x.size // 4
+
+
+def test_numbers_of_16_bits_are_computed_with_in_32():
+    nodes = [("Cast", ["x"], ["h"], {"to": TensorProto.FLOAT16}), ("Conv", ["h", "w"], ["c"], {}),
+             ("Cast", ["c"], ["y"], {"to": FLOAT})]
+    net = pycnn.onnx.load(model(nodes, {"x": ["N", 3, 6, 6]}, ["y"], {"w": normal(4, 3, 3, 3).astype(np.float16)}))
+    assert net.dtype == np.float32
+    x = np.round(normal(2, 3, 6, 6), 1)
+    expected = pycnn.functional.conv_forward(x, net.parameters["c/weight"])
+    np.testing.assert_allclose(net(x), expected, atol=1e-5)
+
+
+def test_what_was_read_can_be_kept_and_written_again(tmp_path):
+    nodes = [("Conv", ["x", "w"], ["c"], {"pads": [1, 1, 1, 1]}), ("Exp", ["c"], ["e"], {}),
+             ("Div", ["e", "c"], ["d"], {}),
+             ("ReduceMax", ["d", "axes"], ["y"], {"keepdims": 0})]
+    net = pycnn.onnx.load(model(nodes, {"x": ["N", 1, 4, 4]}, ["y"], {"w": normal(3, 1, 3, 3), "axes": np.array([1])}))
+    x = normal(3, 1, 4, 4)
+    net.save(tmp_path / "net.safetensors")
+    pycnn.onnx.save(net, tmp_path / "net.onnx")
+    for again in (pycnn.load(tmp_path / "net.safetensors"), pycnn.onnx.load(tmp_path / "net.onnx")):
+        np.testing.assert_array_equal(again(x), net(x))

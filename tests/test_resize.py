@@ -25,8 +25,8 @@ def reference_resize(x, options, **sizes):
     onnx = pytest.importorskip("onnx")
     from onnx.reference import ReferenceEvaluator
 
-    names = {"coordinates": "coordinate_transformation_mode", "rounding": "nearest_mode", "coefficient": "cubic_coeff_a",
-             "value": "extrapolation_value"}
+    names = {"coordinates": "coordinate_transformation_mode", "rounding": "nearest_mode",
+             "coefficient": "cubic_coeff_a", "value": "extrapolation_value"}
     attributes = {names.get(k, k): int(v) if isinstance(v, bool) else v for k, v in options.items() if k != "roi"}
     inputs = {"x": x, "roi": np.array([[0, 0, *(b for b, _ in options.get("roi", ()))],
                                        [1, 1, *(e for _, e in options.get("roi", ()))]], np.float32).ravel()}

@@ -7,7 +7,8 @@ from .pooling import MaxPool
 
 
 class MaxPoolPlaces(Computed):
-    """y = the place of each window's maximum among all values of a sample, in row order (the second output of ONNX MaxPool).
+    """y = the place of each window's maximum among all values of a sample, in row order: the second output of
+    ONNX MaxPool.
 
     Input ``(C, ...)``, output of the shape that ``MaxPool`` makes. No gradient goes through it.
 
@@ -19,7 +20,8 @@ class MaxPoolPlaces(Computed):
         Whether places of a map are counted in column order.
     """
 
-    def __init__(self, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, columns_first=False, name=None):
+    def __init__(self, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, columns_first=False,
+                 name=None):
         super().__init__(name)
         self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
         self.ceil_mode, self.columns_first = bool(ceil_mode), bool(columns_first)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..shapes import check_size
-from .function import Computed
+from .function import Computed, one_of
 
 
 def power_gradient(dy, a, b):
@@ -32,11 +32,11 @@ KINDS = {      # kind -> (function, gradient to both operands)
 
 
 class Binary(Computed):
-    """y = a op b, value by value, with broadcasting: where one of them has size 1 along an axis, it counts for all of the
-    other's positions (ONNX Add, Sub, Mul, Div, Pow, Max, Min).
+    """y = a op b, value by value, with broadcasting: where one of them has size 1 along an axis, it counts for all
+    positions of the other (ONNX Add, Sub, Mul, Div, Pow, Max, Min).
 
-    Two inputs with equally many axes, output with the larger size of each. `Add` and `Multiply`, of inputs of one shape,
-    are faster.
+    Two inputs with equally many axes, output with the larger size of each. `Add` and `Multiply`, of inputs of one
+    shape, are faster.
 
     Parameters
     ----------
@@ -46,17 +46,15 @@ class Binary(Computed):
 
     def __init__(self, kind, name=None):
         super().__init__(name)
-        if not isinstance(kind, str) or kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-        self.kind = kind
+        self.kind = one_of(kind, KINDS, "kind")
 
     def output_shape(self, *shapes):
         if len(shapes) != 2:
             raise ValueError(f"takes two inputs, got {len(shapes)}")
         a, b = shapes
         if len(a) != len(b) or any(m != n and 1 not in (m, n) for m, n in zip(a, b)):
-            raise ValueError(f"its inputs must have equally many axes, each of equal sizes or of 1 in one of them, got {a} "
-                             f"and {b}")
+            raise ValueError(f"its inputs must have equally many axes, each of equal sizes or of 1 in one of them, "
+                             f"got {a} and {b}")
         shape = tuple(map(max, a, b))
         check_size(shape, "its output")
         return shape

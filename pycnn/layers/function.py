@@ -109,6 +109,13 @@ class Lambda(Computed):
         return f"Lambda({self.function!r}, gradient={self.gradient!r}, shape={self.shape!r})"
 
 
+def one_of(value, known, what):
+    """`value`, if it is among the known names."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{what} must be one of {', '.join(known)}, got {value!r}")
+    return value
+
+
 def checked_shape(shape):
     """A shape without the batch, as a tuple of ints."""
     shape = shape if isinstance(shape, (tuple, list)) else (shape,)

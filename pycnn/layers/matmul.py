@@ -10,8 +10,8 @@ from .function import Computed
 class MatMul(Computed):
     """y = a b, the product of the matrices in the last two axes, as ``numpy.matmul`` (ONNX MatMul).
 
-    Inputs ``(..., M, K)`` and ``(..., K, N)`` with equally many axes, two at least, output ``(..., M, N)``. Leading axes
-    agree, or are 1 in one of them and stretch. `Dense` is the layer for one vector a sample and learnt weights.
+    Inputs ``(..., M, K)`` and ``(..., K, N)`` with equally many axes, two at least, output ``(..., M, N)``. Leading
+    axes agree, or are 1 in one of them and stretch. `Dense` is the layer for one vector a sample and learnt weights.
     """
 
     def output_shape(self, *shapes):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..shapes import integer
 from .base import one_shape
-from .function import Computed
+from .function import Computed, one_of
 
 KINDS = {"mean": np.mean, "sum": np.sum, "max": np.max, "min": np.min}
 
@@ -29,10 +29,8 @@ class Reduce(Computed):
 
     def __init__(self, kind, axes, keepdims=False, name=None):
         super().__init__(name)
-        if not isinstance(kind, str) or kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
         axes = axes if isinstance(axes, (tuple, list)) else (axes,)
-        self.kind, self.keepdims = kind, bool(keepdims)
+        self.kind, self.keepdims = one_of(kind, KINDS, "kind"), bool(keepdims)
         self.axes = tuple(integer(axis, "each of the axes", 0) for axis in axes)
         if not self.axes or len(set(self.axes)) < len(self.axes):
             raise ValueError(f"axes must be different ones, at least one, got {self.axes}")

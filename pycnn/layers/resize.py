@@ -5,14 +5,15 @@ from math import floor, inf
 from .. import resizing
 from ..shapes import per_axis
 from .base import number_within
+from .function import one_of
 from .resample import Resample
 
 
 class Resize(Resample):
     """y = x at more positions, or fewer, interpolated at coordinates of one's choice (ONNX Resize).
 
-    Input ``(C, ...)``, output ``(C, ...)`` with `size` or ``floor(H scale)`` positions an axis. `Upsample` has the usual
-    choices.
+    Input ``(C, ...)``, output ``(C, ...)`` with `size` or ``floor(H scale)`` positions an axis. `Upsample` has the
+    usual choices.
 
     Parameters
     ----------
@@ -40,10 +41,9 @@ class Resize(Resample):
     def __init__(self, scale=None, size=None, mode="nearest", coordinates="half_pixel", rounding="round_prefer_floor",
                  coefficient=-0.75, exclude_outside=False, antialias=False, roi=None, value=0.0, name=None):
         super().__init__(name)
-        for given, known, what in ((mode, resizing.MODES, "mode"), (coordinates, resizing.COORDINATES, "coordinates"),
-                                   (rounding, tuple(resizing.ROUNDINGS), "rounding")):
-            if given not in known:
-                raise ValueError(f"{what} must be one of {', '.join(known)}, got {given!r}")
+        self.mode = one_of(mode, resizing.MODES, "mode")
+        self.coordinates = one_of(coordinates, resizing.COORDINATES, "coordinates")
+        self.rounding = one_of(rounding, resizing.ROUNDINGS, "rounding")
         if scale is None and size is None:
             raise ValueError("give a scale or a size")
         if (roi is None) == (coordinates == "tf_crop_and_resize"):
@@ -51,10 +51,12 @@ class Resize(Resample):
         self.scale = tuple(scale) if isinstance(scale, (tuple, list)) else scale
         for s in () if scale is None else self.scale if isinstance(self.scale, tuple) else (scale,):
             number_within(s, "a scale", 2**31)
-        self.size, self.mode, self.coordinates, self.rounding = size, mode, coordinates, rounding
+        self.size = size
         self.coefficient = number_within(coefficient, "coefficient", above=-inf)
         self.exclude_outside, self.antialias = bool(exclude_outside), bool(antialias)
-        self.roi = None if roi is None else tuple(tuple(number_within(v, "roi", above=-inf) for v in pair) for pair in roi)
+        self.roi = None
+        if roi is not None:
+            self.roi = tuple(tuple(number_within(end, "roi", above=-inf) for end in pair) for pair in roi)
         self.value = number_within(value, "value", above=-inf)
 
     @property
@@ -67,7 +69,8 @@ class Resize(Resample):
             return tuple(m / n for n, m in zip(spatial, per_axis(self.size, len(spatial), "size")))
         scales = self.scale if isinstance(self.scale, tuple) else (self.scale,) * len(spatial)
         if len(scales) != len(spatial):
-            raise ValueError(f"scale has {len(scales)} values; expected one number or {len(spatial)} (one per spatial axis)")
+            raise ValueError(f"scale has {len(scales)} values; expected one number or {len(spatial)} (one per spatial "
+                             f"axis)")
         return scales
 
     def output_spatial(self, spatial):

@@ -9,7 +9,7 @@ from .function import Computed, checked_shape
 
 
 class Slice(Computed):
-    """y = x at the positions start, start + step, ... before stop of one axis, as ``x[start:stop:step]`` (ONNX Slice, Split).
+    """y = x at the positions start, start + step, ... before stop of one axis, ``x[start:stop:step]`` (ONNX Slice).
 
     Parameters
     ----------
@@ -23,7 +23,8 @@ class Slice(Computed):
 
     def __init__(self, start=None, stop=None, step=1, axis=0, name=None):
         super().__init__(name)
-        self.start, self.stop = (None if n is None else integer(n, what) for n, what in ((start, "start"), (stop, "stop")))
+        self.start = None if start is None else integer(start, "start")
+        self.stop = None if stop is None else integer(stop, "stop")
         self.step, self.axis = integer(step, "step"), integer(axis, "axis", 0)
         if not self.step:
             raise ValueError("step must not be 0")
@@ -36,8 +37,8 @@ class Slice(Computed):
         shape = one_shape(shapes, range(self.axis + 1, 5), f"{self.axis + 1} to 4 axes")
         n = len(range(shape[self.axis])[slice(self.start, self.stop, self.step)])
         if not n:
-            raise ValueError(f"{self.start}:{self.stop}:{self.step} leaves nothing of the {shape[self.axis]} positions of axis "
-                             f"{self.axis}")
+            raise ValueError(f"{self.start}:{self.stop}:{self.step} leaves nothing of the {shape[self.axis]} positions "
+                             f"of axis {self.axis}")
         return (*shape[: self.axis], n, *shape[self.axis + 1 :])
 
     def function(self, x):
@@ -50,7 +51,7 @@ class Slice(Computed):
 
 
 class Take(Computed):
-    """y[..., i, ...] = x[..., indices[i], ...]: the positions of one axis that are asked for, in that order (ONNX Gather).
+    """y[..., i, ...] = x[..., indices[i], ...]: positions of one axis that are asked for, in that order (ONNX Gather).
 
     Parameters
     ----------
@@ -70,8 +71,9 @@ class Take(Computed):
     def output_shape(self, *shapes):
         shape = one_shape(shapes, range(self.axis + 1, 5), f"{self.axis + 1} to 4 axes")
         n = shape[self.axis]
-        if not -n <= min(self.indices) <= max(self.indices) < n:
-            raise ValueError(f"indices must be numbers from {-n} to {n - 1}, got {min(self.indices)} to {max(self.indices)}")
+        least, most = min(self.indices), max(self.indices)
+        if not -n <= least <= most < n:
+            raise ValueError(f"indices must be numbers from {-n} to {n - 1}, got {least} to {most}")
         shape = (*shape[: self.axis], len(self.indices), *shape[self.axis + 1 :])
         check_size(shape, "its output")
         return shape

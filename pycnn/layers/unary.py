@@ -3,7 +3,7 @@
 import numpy as np
 
 from .base import number_within, one_shape
-from .function import Computed
+from .function import Computed, one_of
 
 KINDS = {      # kind -> (function, derivative)
     "abs": (np.abs, np.sign),
@@ -29,9 +29,7 @@ class Unary(Computed):
 
     def __init__(self, kind, name=None):
         super().__init__(name)
-        if not isinstance(kind, str) or kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-        self.kind = kind
+        self.kind = one_of(kind, KINDS, "kind")
 
     def output_shape(self, *shapes):
         return one_shape(shapes, range(1, 5), "1 to 4 axes")

@@ -1,8 +1,8 @@
 """A backend as ONNX defines it (`onnx.backend.base`), by which its standard tests run pycnn.
 
-``prepare(model).run(inputs)`` takes arrays of any shapes, as the model's inputs are, and makes a network for them: inputs
-that an operator needs as weights or as numbers are put into it, the others flow through it. Networks are kept for
-the next inputs like those.
+``prepare(model).run(inputs)`` takes arrays of any shapes, as the model's inputs are, and makes a network for them:
+inputs that an operator needs as weights or as numbers are put into it, the others flow through it. Networks are kept
+for the next inputs like those.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import numpy as np
 import onnx
 from onnx.backend.base import Backend, BackendRep
 
-from .flows import Flow, MixesSamples
+from .flows import Flow
+from .folding import FUNCTIONS
 from .importer import Importer
 from .model import read_model
+from .operators import OPERATORS
 from .reader import network_of
-from .sizes import Size
+from .sizes import MixesSamples, Size
 
 NETWORKS_KEPT = 8
 WEIGHTS = {     # operator -> which of its inputs are weights or settings
     "BatchNormalization": (1, 2, 3, 4), "Clip": (1, 2), "Conv": (1, 2), "ConvTranspose": (1, 2), "Dropout": (1, 2),
-    "Gemm": (1, 2), "GroupNormalization": (1, 2), "InstanceNormalization": (1, 2), "LayerNormalization": (1, 2), "PRelu": (1,),
-    "Pad": (2,), "Resize": (1, 2), "Upsample": (1,),
+    "Gemm": (1, 2), "GroupNormalization": (1, 2), "InstanceNormalization": (1, 2), "LayerNormalization": (1, 2),
+    "PRelu": (1,), "Pad": (2,), "Resize": (1, 2), "Upsample": (1,),
 }
 
 
@@ -145,15 +147,12 @@ class PycnnBackend(Backend):
     @classmethod
     def is_compatible(cls, model, device="CPU", **kwargs):
         """Whether the model can be read and holds only operators that pycnn has."""
-        from . import folding
-        from .operators import OPERATORS
-
         try:
             operations = read_model(model).operations
         except ValueError:
             return False
-        return cls.supports_device(device) and all(not op.domain and (op.kind in OPERATORS or op.kind in folding.FUNCTIONS)
-                                                   for op in operations)
+        known = OPERATORS.keys() | FUNCTIONS.keys()
+        return cls.supports_device(device) and all(not op.domain and op.kind in known for op in operations)
 
     @classmethod
     def prepare(cls, model, device="CPU", **kwargs):

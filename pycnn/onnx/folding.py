@@ -181,14 +181,19 @@ def squeeze(opset, x, given=None, axes=None):
     return np.squeeze(x, None if axes is None else tuple(axes))
 
 
-def unsqueeze(opset, x, given=None, axes=None):
-    axes = axes if given is None else np.asarray(given).ravel().tolist()
-    rank = x.ndim + len(axes)
+def with_ones(shape, axes):
+    """A shape with axes of size 1 at those places of the result."""
+    rank = len(shape) + len(axes)
     places = [axis_of(axis, rank) for axis in axes]
     if len(set(places)) < len(places):
         raise ValueError(f"the axes {axes} are not different ones")
-    rest = iter(x.shape)
-    return x.reshape([1 if i in places else next(rest) for i in range(rank)])
+    rest = iter(shape)
+    return [1 if i in places else next(rest) for i in range(rank)]
+
+
+def unsqueeze(opset, x, given=None, axes=None):
+    axes = axes if given is None else np.asarray(given).ravel().tolist()
+    return x.reshape(with_ones(x.shape, axes))
 
 
 def concat(opset, *xs, axis=1):
@@ -253,9 +258,12 @@ def constant_of_shape(opset, shape, value=None):
 def constant(opset, value=None, value_float=None, value_floats=None, value_int=None, value_ints=None):
     if value is not None:
         return value
-    for given, dtype in ((value_float, np.float32), (value_floats, np.float32), (value_int, np.int64), (value_ints, np.int64)):
+    for given in (value_float, value_floats):
         if given is not None:
-            return np.array(given, dtype)
+            return np.array(given, np.float32)
+    for given in (value_int, value_ints):
+        if given is not None:
+            return np.array(given, np.int64)
     raise ValueError("a constant of a kind that is not supported")
 
 

@@ -1,8 +1,9 @@
 """An ONNX graph becomes a graph of pycnn: what is known while loading is computed, what is not becomes layers.
 
-A tensor is either known, and then a NumPy array of its true type, or it depends on the inputs, and then a `Flow`: a node of
-pycnn beside the shape that ONNX gives it. Axis 0 of a flow is the batch of the network, which pycnn's shapes leave out. A
-network can also be made of one sample that holds whole tensors, batch and all, for models that mix their samples.
+A tensor is either known, and then a NumPy array of its true type, or it depends on the inputs, and then a `Flow`: a
+node of pycnn beside the shape that ONNX gives it. Axis 0 of a flow is the batch of the network, which pycnn's shapes
+leave out. A network can also be made of one sample that holds whole tensors, batch and all, for models that mix their
+samples.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import numpy as np
 from .. import layers as L
 from ..graph import Input
 from . import folding
-from .flows import Flow, MixesSamples, given
+from .flows import Flow, given
 from .operators import OPERATORS
+from .sizes import MixesSamples
 
-FAULTS = (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError)     # of arguments that a file made up
+FAULTS = (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError)     # of what a file says
 
 
 class Importer:
@@ -187,8 +189,8 @@ class Importer:
         return np.asarray(folding.FUNCTIONS[kind](self.opset, *map(np.asarray, inputs), **attributes))
 
     def per_map(self, flow, value):
-        """A known value that is one number for each channel of a flow ``(N, C, ...)``, or for all, as a vector ``(C,)``; None
-        for others."""
+        """A known value that is one number for each channel of a flow ``(N, C, ...)``, or for all, as a vector
+        ``(C,)``; None for others."""
         value, shape = np.asarray(value), flow.shape
         if not 2 <= flow.rank <= 5 or value.ndim > flow.rank or (not flow.batched and shape[0] != 1):
             return None
@@ -203,11 +205,13 @@ class Importer:
             value = np.asarray(value)
             return self.flowing(value.reshape((1,) * (rank - value.ndim) + value.shape))
         if rank > value.rank and value.batched:
-            raise MixesSamples(f"the samples of an input of shape {value.shape} meet another axis of one with {rank} axes")
+            raise MixesSamples(f"the samples of an input of shape {value.shape} meet another axis of one with {rank} "
+                               f"axes")
         return Flow(value.node, (1,) * (rank - value.rank) + value.sample, value.batched)
 
     def merged(self, a, b, most=4):
-        """Shapes of two samples that stretch to each other, neighbouring axes that do so alike joined where they are too many."""
+        """Shapes of two samples that stretch to each other; neighbouring axes that do so alike are joined where they
+        are too many."""
         np.broadcast_shapes(a, b)
         if len(a) <= most:
             return (a, b) if a or most < 4 else ((1,), (1,))

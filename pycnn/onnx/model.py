@@ -43,7 +43,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class TensorType:
-    """What a model says of an input or output: its element type, and its sizes: an int, or a str or None where unknown."""
+    """What a model says of an input or output: its element type and its sizes, int, or str or None where unknown."""
 
     name: str
     dtype: np.dtype
@@ -110,7 +110,7 @@ def parsed(onnx, data, what):
 
 
 def checked_model(onnx, proto, folder):
-    """The parts of a ModelProto, each checked. `folder` is where external data may lie, None where there can be none."""
+    """The parts of a ModelProto, each checked. `folder` is where external data may lie, None where it cannot."""
     graph = proto.graph
     versions = {i.domain: i.version for i in proto.opset_import}
     opset = versions.get("", versions.get("ai.onnx", 1 if proto.ir_version < 3 else 0))
@@ -166,7 +166,8 @@ def dtype_of(onnx, number, what):
 def operation(onnx, node, folder):
     """A NodeProto whose attributes are Python's."""
     kind = node.op_type
-    new = Operation(kind, "" if node.domain in STANDARD else node.domain, node.name, tuple(node.input), tuple(node.output), {})
+    domain = "" if node.domain in STANDARD else node.domain
+    new = Operation(kind, domain, node.name, tuple(node.input), tuple(node.output), {})
     if not any(node.output):
         raise ValueError(f"{kind} {node.name!r} makes nothing")
     for attribute in node.attribute:
@@ -238,7 +239,8 @@ def external_array(tensor, shape, dtype, count, what, folder):
     except ValueError:
         raise ValueError(f"{what}: offset and length of external data must be integers, got {entries}") from None
     if dtype == object or length != count * dtype.itemsize or offset < 0 or offset + length > os.path.getsize(path):
-        raise ValueError(f"{what} of shape {shape} and type {dtype} does not fit {length} bytes at {offset} of {location!r}")
+        raise ValueError(f"{what} of shape {shape} and type {dtype} does not fit {length} bytes at {offset} of "
+                         f"{location!r}")
     little = dtype.newbyteorder("<") if dtype.kind in "iufc" else dtype
     return np.fromfile(path, little, count, offset=offset).astype(dtype, copy=False).reshape(shape)
 
@@ -254,7 +256,8 @@ def ordered(operations, known, outputs):
     for op in operations:
         for name in filter(None, op.inputs):
             if name not in maker and name not in known:
-                raise ValueError(f"{op.label} reads {name!r}, which is neither an input nor an initialiser nor made by a node")
+                raise ValueError(f"{op.label} reads {name!r}, which is neither an input nor an initialiser nor made "
+                                 f"by a node")
     for name in outputs:
         if name not in maker and name not in known:
             raise ValueError(f"output {name!r} is made by no node")

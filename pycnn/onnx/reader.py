@@ -9,23 +9,25 @@ from ..graph import ordered_nodes
 from ..layers.base import InputLayer
 from ..network import Network
 from ..shapes import integer
-from .flows import Flow, MixesSamples
+from .flows import Flow
 from .importer import Importer
 from .model import read_model
+from .sizes import MixesSamples
 
 
 def load(source, shapes=None):
     """The network that an ONNX model describes: to predict with, to look into, to freeze, to train on.
 
-    Axis 0 of the model's inputs is the batch, of any size, also where the file says 1. Layers are called as the nodes of the
-    file, or as their first output where these have no name, with dots for slashes. Inputs that nothing needs are left out.
+    Axis 0 of the model's inputs is the batch, of any size, also where the file says 1. Layers are called as the nodes
+    of the file, or as their first output where these have no name, with dots for slashes. Inputs that nothing needs are
+    left out.
 
     Parameters
     ----------
     source : path, bytes or onnx.ModelProto
     shapes : dict of str to tuple of int, optional
-        Input name -> shape without the batch, where the file does not say it or another is wanted: of a network that takes
-        images of any height and width, ``{"image": (3, 320, 320)}``.
+        Input name -> shape without the batch, where the file does not say it: of a network that takes images of any
+        height and width, ``{"image": (3, 320, 320)}``.
 
     Returns
     -------
@@ -37,8 +39,8 @@ def load(source, shapes=None):
     OSError
         When the file cannot be read.
     ValueError
-        When it is no model, when something in it is wrong, and when pycnn has no layers for what it does: in words that say
-        what and where. A missing size is one: say it in `shapes`.
+        When it is no model, when something in it is wrong, and when pycnn has no layers for what it does: in words that
+        say what and where. A missing size is one: say it in `shapes`.
     """
     model = read_model(source)
     free = {name: of for name, of in model.inputs.items() if name not in model.initialisers}
@@ -81,7 +83,8 @@ def sample_shape(of, shape):
     if of.dtype == object:
         raise ValueError(f"{what} holds strings")
     if shape is not None:
-        shape = tuple(integer(n, f"{what}: each size of its shape", 1) for n in (shape if np.iterable(shape) else (shape,)))
+        shape = shape if np.iterable(shape) else (shape,)
+        shape = tuple(integer(n, f"{what}: each size of its shape", 1) for n in shape)
         if of.shape is None:
             return shape
         declared = of.shape[1:]
@@ -89,11 +92,11 @@ def sample_shape(of, shape):
             raise ValueError(f"{what} has the shape {declared} (without the batch) in the file, got {shape} for it")
         return shape
     if of.shape is None or not of.shape:
-        raise ValueError(f"{what} has {'no axis of samples' if of.shape == () else 'no shape in the file'}; say its shape "
-                         f"without the batch: shapes={{{of.name!r}: (3, 224, 224)}}")
+        raise ValueError(f"{what} has {'no axis of samples' if of.shape == () else 'no shape in the file'}; say its "
+                         f"shape without the batch: shapes={{{of.name!r}: (3, 224, 224)}}")
     if any(not isinstance(n, int) or n < 1 for n in of.shape[1:]):
-        raise ValueError(f"{what} has the shape {of.shape} in the file, with sizes that may vary; say which the network is "
-                         f"to have, without the batch: shapes={{{of.name!r}: (3, 224, 224)}}")
+        raise ValueError(f"{what} has the shape {of.shape} in the file, with sizes that may vary; say which the "
+                         f"network is to have, without the batch: shapes={{{of.name!r}: (3, 224, 224)}}")
     return of.shape[1:]
 
 
@@ -103,7 +106,7 @@ def network_dtype(inputs):
 
 
 def network_of(importer, values, dtype, listed=False):
-    """The network of what an importer made, its parameters set. Several outputs are a dict, or a list where `listed`."""
+    """The network of what an importer made, its parameters set. Several outputs are a dict; a list where `listed`."""
     outputs, seen = {}, set()
     for name, value in values.items():
         flow = value if isinstance(value, Flow) else importer.flowing(value)

@@ -12,8 +12,8 @@ class MixesSamples(ValueError):
 class Size:
     """``times N + plus``, where N is the number of samples of a batch, whatever it will be.
 
-    Sums, differences, multiples and exact quotients of sizes are sizes, and plain integers where N drops out. What would
-    need to know N raises ValueError.
+    Sums, differences, multiples and exact quotients of sizes are sizes, and plain integers where N drops out. What
+    would need to know N raises MixesSamples.
 
     Examples
     --------

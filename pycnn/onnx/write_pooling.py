@@ -157,7 +157,8 @@ def softmax_pool(w, node, x):
 
 
 WRITERS = {
-    L.MaxPool: max_pool, L.MaxPoolPlaces: max_pool_places, L.AvgPool: avg_pool, L.SumPool: sum_pool, L.LPPool: lp_pool, L.MaxUnpool: max_unpool,
+    L.MaxPool: max_pool, L.MaxPoolPlaces: max_pool_places, L.AvgPool: avg_pool, L.SumPool: sum_pool, L.LPPool: lp_pool,
+    L.MaxUnpool: max_unpool,
     L.GlobalAvgPool: global_avg_pool, L.GlobalMaxPool: global_max_pool, L.Subsample: subsample,
     L.SoftMaxPool: softmax_pool,
 }

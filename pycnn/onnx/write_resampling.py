@@ -105,11 +105,11 @@ def resize(w, node, x):
     """As the layer is told, scales and sizes of the batch and the channels being those they have."""
     layer, spatial = node.layer, node.inputs[0].shape[1:]
     crop = layer.roi is not None
-    w.need(max(11, 18 if layer.antialias else 11, 19 if layer.coordinates == "half_pixel_symmetric" else 11), "such a Resize")
+    w.need(19 if layer.coordinates == "half_pixel_symmetric" else 18 if layer.antialias else 11, "such a Resize")
     scales = layer.scales(spatial)
     if any(int(n * float(np.float32(s))) != m for n, s, m in zip(spatial, scales, layer.output_spatial(spatial))):
         if layer.scale is not None:
-            raise w.error("ONNX has no resizing with a scale of its own and a size, nor scales that float32 cannot express")
+            raise w.error("ONNX has no resizing with a scale and another size, nor scales that float32 cannot express")
         sizes = np.array([layer.output_spatial(spatial)])
     else:
         sizes = None
@@ -130,6 +130,7 @@ def resize(w, node, x):
 
 
 WRITERS = {
-    L.Pad: pad, L.Crop: crop, L.AdaptiveAvgPool: adaptive_avg_pool, L.Upsample: upsample, L.Resize: resize, L.AffineGrid: affine_grid,
+    L.Pad: pad, L.Crop: crop, L.AdaptiveAvgPool: adaptive_avg_pool, L.Upsample: upsample, L.Resize: resize,
+    L.AffineGrid: affine_grid,
     L.GridSample: grid_sample,
 }

@@ -31,7 +31,9 @@ def leaky_relu(g, x, alpha=0.01, consumed_inputs=None):
 
 def prelu(g, x, slope, consumed_inputs=None):
     slope = weights(slope, "slope")
-    vector = g.per_map(x, slope if slope.ndim != 1 or g.opset >= 7 or x.rank < 2 else slope.reshape(-1, *[1] * (x.rank - 2)))
+    if slope.ndim == 1 and g.opset < 7 and x.rank > 2:      # then one for each channel
+        slope = slope.reshape(-1, *[1] * (x.rank - 2))
+    vector = g.per_map(x, slope)
     if vector is None:
         parts = (g.operator(kind, x, np.float64(0)) for kind in ("Max", "Min"))
         return g.operator("Add", next(parts), g.operator("Mul", next(parts), slope))

@@ -8,8 +8,8 @@ import numpy as np
 
 from ... import layers as L
 from .. import folding
-from ..flows import Flow, MixesSamples, axis_number, given
-from ..sizes import BATCH, Size, vector
+from ..flows import Flow, axis_number, given
+from ..sizes import BATCH, MixesSamples, Size, vector
 
 
 def identity(g, x, consumed_inputs=None):
@@ -43,7 +43,8 @@ def reshape(g, x, shape=None, allowzero=0, consumed_inputs=None, **attributes):
 def full_shape(shape, size):
     """A shape whose -1 is found out."""
     known = prod(n for n in shape if n != -1)
-    if shape.count(-1) > 1 or any(n < -1 for n in shape) or known < 1 or size % known or (-1 not in shape and size != known):
+    fits = known > 0 and (size % known == 0 if -1 in shape else size == known)
+    if not fits or shape.count(-1) > 1 or any(n < -1 for n in shape):
         raise ValueError(f"{size} values do not fill the shape {tuple(shape)}")
     return tuple(size // known if n == -1 else n for n in shape)
 
@@ -78,15 +79,10 @@ def squeeze(g, x, given_axes=None, axes=None):
 
 def unsqueeze(g, x, given_axes=None, axes=None):
     axes = axes if given_axes is None else np.asarray(given_axes).ravel().tolist()
-    rank = x.rank + len(axes)
-    places = [axis_number(axis, rank) for axis in axes]
-    if len(set(places)) < len(places):
-        raise ValueError(f"the axes {axes} are not different ones")
-    if x.batched and 0 in places:
+    shape = folding.with_ones(x.shape, axes)
+    if x.batched and shape[0] != BATCH:
         raise MixesSamples("a new axis 0 moves the samples")
-    rest = iter(x.shape)
-    shape = [1 if i in places else next(rest) for i in range(rank)]
-    return viewed(g, x, shape[x.batched:])
+    return viewed(g, x, shape[x.batched :])
 
 
 def transpose(g, x, perm=None):
@@ -113,7 +109,8 @@ def permuted(g, x, axes):
         while end < len(order) and order[end : end + 1] == moved[i + end - j : i + end - j + 1]:
             end += 1
         if j > i:
-            shape = [prod(x.sample[axis] for axis in part) for part in (order[:i], order[i:j], order[j:end], order[end:])]
+            parts = order[:i], order[i:j], order[j:end], order[end:]
+            shape = [prod(x.sample[axis] for axis in part) for part in parts]
             node = g.apply(L.Permute((0, 2, 1, 3), name=g.name()), g.shaped(g.flow(node, x), shape))
             order = [*order[:i], *order[j:end], *order[i:j], *order[end:]]
         i += end - j
@@ -130,7 +127,8 @@ def concat(g, *xs, axis=1):
     xs = [x if isinstance(x, Flow) else g.flowing(x) for x in xs]
     before = first.sample[:at], first.sample[at + 1 :]
     if any((x.sample[:at], x.sample[at + 1 :]) != before for x in xs):
-        raise ValueError(f"tensors of shapes {', '.join(str(x.shape) for x in xs)} do not agree in all axes but {number}")
+        shapes = ", ".join(str(x.shape) for x in xs)
+        raise ValueError(f"tensors of shapes {shapes} do not agree in all axes but {number}")
     sample = (*first.sample[:at], sum(x.sample[at] for x in xs), *first.sample[at + 1 :])
     if len(sample) <= 4:
         return g.flow(g.apply(L.Concat(at, name=g.name()), *map(g.natural, xs)), first)
@@ -161,7 +159,7 @@ def sliced(g, x, at, places):
 def slice_of(g, x, *given_values, **attributes):
     found = folding.slices(x.rank, *given_values, **attributes)
     if x.batched:
-        if found[0] not in (slice(None), slice(0, BATCH, 1), slice(0, None, 1)) and not all_samples(found[0]):
+        if not all_samples(found[0]):
             raise MixesSamples("it takes some of the samples of a batch")
         found = found[1:]
     y = x
@@ -173,7 +171,8 @@ def slice_of(g, x, *given_values, **attributes):
 def all_samples(places):
     """Whether a slice takes a whole axis, however long."""
     start, stop, step = places.start, places.stop, places.step
-    return start in (None, 0) and step in (None, 1) and (stop is None or not isinstance(stop, Size) and stop >= 2**31 - 1)
+    return start in (None, 0) and step in (None, 1) and (stop in (None, BATCH) or
+                                                         not isinstance(stop, Size) and stop >= 2**31 - 1)
 
 
 def split(g, x, given_sizes=None, axis=0, split=None, num_outputs=None):

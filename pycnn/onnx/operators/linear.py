@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ... import layers as L
-from ..flows import Flow, MixesSamples, given
+from ..flows import Flow, given
+from ..sizes import MixesSamples
 from .windows import check_sizes, explicit_padding
 
 
@@ -59,7 +60,8 @@ def conv(g, x, w, b=None, kernel_shape=None, strides=None, dilations=None, pads=
         raise ValueError(f"kernel_shape {kernel_shape} is not that of the weights of shape {w.shape}")
     channels = node.shape[0]
     if w.shape[1] * group != channels:
-        raise ValueError(f"weights of shape {w.shape} in {group} groups do not fit the {channels} channels of the input")
+        raise ValueError(f"weights of shape {w.shape} in {group} groups do not fit the {channels} channels of the "
+                         f"input")
     strides, dilations, padding = explicit_padding(node.shape[1:], kernel, strides, dilations, pads, auto_pad)
 
     def make(**given_values):
@@ -68,12 +70,13 @@ def conv(g, x, w, b=None, kernel_shape=None, strides=None, dilations=None, pads=
     return g.of_maps(linear(g, node, make, w, b), x)
 
 
-def conv_transpose(g, x, w, b=None, kernel_shape=None, strides=None, dilations=None, pads=None, group=1, auto_pad="NOTSET",
-                   output_padding=None, output_shape=None):
+def conv_transpose(g, x, w, b=None, kernel_shape=None, strides=None, dilations=None, pads=None, group=1,
+                   auto_pad="NOTSET", output_padding=None, output_shape=None):
     w, b = weights(w, "weight"), None if b is None else weights(b, "bias")
     maps = w.shape[1] * group if w.ndim > 1 else 0
     check_filters(w, b, x, maps)
-    check_sizes(strides=strides, dilations=dilations, pads=pads, output_padding=output_padding, output_shape=output_shape)
+    check_sizes(strides=strides, dilations=dilations, pads=pads, output_padding=output_padding,
+                output_shape=output_shape)
     node, kernel = g.maps(x), w.shape[2:]
     spatial, rank = node.shape[1:], len(kernel)
     if w.shape[0] != node.shape[0]:

@@ -29,10 +29,17 @@ def batch_normalization(g, x, scale, bias, mean, var, epsilon=1e-5, momentum=0.9
         layer = L.BatchNorm(epsilon or TINY, rate if 0 < rate <= 1 else 0.1, given(w), given(b), name=name)
         g.settings += [(layer, "running_mean", mean), (layer, "running_var", var)]
         new = g.apply(layer, node)
-        g.affine[new] = lambda s=None, t=None: made(w if s is None else w * s, (b if s is None else b * s) + (0 if t is None else t))
+        g.affine[new] = lambda s=None, t=None: made(*scaled(w, b, s, t))
         return new
 
     return g.of_maps(made(scale, bias), x)
+
+
+def scaled(w, b, scale, shift):
+    """Weight and bias of scale (w x + b) + shift; None stands for 1 and for 0."""
+    if scale is not None:
+        w, b = w * scale, b * scale
+    return w, b if shift is None else b + shift
 
 
 def of_this_batch(g, x, scale, bias, mean, var, epsilon, momentum):
@@ -41,13 +48,16 @@ def of_this_batch(g, x, scale, bias, mean, var, epsilon, momentum):
     y, own_mean, own_var, _ = standardised(g, x, axes, epsilon)
     ones = [1] * (x.rank - 2)
     y = g.operator("Add", g.operator("Mul", y, scale.reshape(-1, *ones)), bias.reshape(-1, *ones))
-    running = (g.operator("Add", g.operator("Mul", g.operator("Reshape", own, np.array([-1])), np.float64(1 - momentum)),
-                          old * old.dtype.type(momentum)) for own, old in ((own_mean, mean), (own_var, var)))
-    return y, *running
+
+    def running(own, old):
+        new = g.operator("Mul", g.operator("Reshape", own, np.array([-1])), np.float64(1 - momentum))
+        return g.operator("Add", new, old * old.dtype.type(momentum))
+
+    return y, running(own_mean, mean), running(own_var, var)
 
 
 def standardised(g, x, axes, epsilon):
-    """(x less its mean, by its standard deviation; the mean; the variance; one by the standard deviation) along some axes."""
+    """Along some axes: (x less its mean, by its standard deviation; the mean; the variance; one by the deviation)."""
     mean = g.operator("ReduceMean", x, axes=axes)
     rest = g.operator("Sub", x, mean)
     var = g.operator("ReduceMean", g.operator("Mul", rest, rest), axes=axes)

@@ -10,8 +10,8 @@ import numpy as np
 
 from ... import layers as L
 from .. import folding
-from ..flows import Flow, MixesSamples
-from ..sizes import Size
+from ..flows import Flow
+from ..sizes import MixesSamples, Size
 from .windows import explicit_padding
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from ... import layers as L
 from .. import folding
-from ..flows import MixesSamples, axis_number
+from ..flows import axis_number
+from ..sizes import BATCH, MixesSamples, Size
 from .axes import along, sliced
 from .linear import weights
 
@@ -54,37 +55,42 @@ def resize(g, x, *inputs, axes=None, keep_aspect_ratio_policy="stretch", mode="n
            nearest_mode="round_prefer_floor"):
     if g.opset < 11:
         return upsample(g, x, *inputs, mode=mode)
-    roi, scales, sizes = (*inputs, None, None, None)[:3]
     axes = list(range(x.rank)) if axes is None else [axis_number(axis, x.rank) for axis in axes]
-    scales, sizes, roi = (None if v is None or not np.size(v) else np.ravel(weights(v, what))
-                          for v, what in ((scales, "scales"), (sizes, "sizes"), (roi, "region")))
-    if (scales is None) == (sizes is None) or len(axes) != len(scales if sizes is None else sizes):
-        raise ValueError(f"either scales or sizes say how {len(axes)} axes are resized")
-    lengths = [x.shape[axis] for axis in axes]
-    if scales is not None:
-        wanted = {axis: (float(scale), None) for axis, scale in zip(axes, scales)}
-    else:
-        ratios = [1.0 if n is m or n == m else m / n for n, m in zip(lengths, folding.sizes(sizes))
-                  if isinstance(n, int)]
-        sizes = [int(m) if isinstance(m, (int, np.integer)) else m for m in folding.sizes(sizes)]
-        if keep_aspect_ratio_policy != "stretch":
-            ratio = min(ratios) if keep_aspect_ratio_policy == "not_larger" else max(ratios)
-            sizes = [int(np.floor(ratio * n + 0.5)) for n in lengths]
-            wanted = {axis: (ratio, m) for axis, m in zip(axes, sizes)}
-        else:
-            wanted = {axis: (None, m) for axis, m in zip(axes, sizes)}
-    rois = dict(zip(axes, zip(roi[: len(axes)], roi[len(axes) :]))) if roi is not None else {}
-    crop = coordinate_transformation_mode == "tf_crop_and_resize"
+    roi, scales, sizes = (None if v is None or not np.size(v) else np.ravel(v) if np.asarray(v).dtype == object
+                          else np.ravel(weights(v, what))
+                          for v, what in zip((*inputs, None, None, None), ("region", "scales", "sizes")))
+    wanted = factors(x, axes, scales, sizes, keep_aspect_ratio_policy)
+    rois = None
+    if coordinate_transformation_mode == "tf_crop_and_resize":
+        rois = dict(zip(axes, zip(roi[: len(axes)], roi[len(axes) :])))
     settings = {
-        "mode": mode, "coordinates": coordinate_transformation_mode, "rounding": nearest_mode, "coefficient": cubic_coeff_a,
-        "exclude_outside": bool(exclude_outside), "antialias": bool(antialias), "value": extrapolation_value,
+        "mode": mode, "coordinates": coordinate_transformation_mode, "rounding": nearest_mode,
+        "coefficient": cubic_coeff_a, "exclude_outside": bool(exclude_outside), "antialias": bool(antialias),
+        "value": extrapolation_value,
     }
     if x.batched:
         scale, size = wanted.pop(0, (1.0, None))
-        if scale not in (1.0, None) or scale is None and size != g.batch and size != x.shape[0]:
+        if scale != 1 and not (scale is None and size in (BATCH, g.batch)):
             raise MixesSamples("it resizes axis 0, which holds the samples of a batch")
-        wanted, rois = ({axis - 1: v for axis, v in of.items() if axis} for of in (wanted, rois))
-    return resized(g, x, wanted, rois if crop else None, settings)
+        wanted = {axis - 1: value for axis, value in wanted.items()}
+        rois = rois and {axis - 1: value for axis, value in rois.items()}
+    return resized(g, x, wanted, rois, settings)
+
+
+def factors(x, axes, scales, sizes, policy):
+    """(scale, size) of each axis that is resized, None for what the other says."""
+    given = sizes if scales is None else scales
+    if (scales is None) == (sizes is None) or len(given) != len(axes):
+        raise ValueError(f"either scales or sizes say how {len(axes)} axes are resized")
+    if scales is not None:
+        return {axis: (float(scale), None) for axis, scale in zip(axes, scales)}
+    sizes, lengths = folding.sizes(sizes), [x.shape[axis] for axis in axes]
+    if policy == "stretch":
+        return {axis: (None, size) for axis, size in zip(axes, sizes)}
+    ratios = [m / n for n, m in zip(lengths, sizes) if not isinstance(n, Size)]
+    ratio = min(ratios) if policy == "not_larger" else max(ratios)
+    sizes = [n if isinstance(n, Size) else int(np.floor(ratio * n + 0.5)) for n in lengths]
+    return {axis: (ratio, size) for axis, size in zip(axes, sizes)}
 
 
 def resized(g, x, wanted, rois, settings):
@@ -100,14 +106,13 @@ def resized(g, x, wanted, rois, settings):
     scales, inner = (scales, sizes) if lead else (scales[1:], sizes[1:])
     if not 2 <= len(shape) <= 4:
         raise ValueError(f"a tensor of shape {x.shape} has more axes than are supported")
-    options = dict(settings)
-    usual = usual_layer(g, scales, inner, shape, settings)
-    if usual is None:
+    layer = usual_layer(g, scales, inner, shape, settings)
+    if layer is None:
         roi = None
         if rois is not None:
             roi = [tuple(map(float, rois.get(at, (0.0, 1.0)))) for at in range(0 if lead else 1, len(x.sample))]
-        usual = L.Resize(tuple(scales), tuple(inner), roi=roi, name=g.name(), **options)
-    return g.flow(g.apply(usual, g.shaped(x, shape)), x, sizes)
+        layer = L.Resize(tuple(scales), tuple(inner), roi=roi, name=g.name(), **settings)
+    return g.flow(g.apply(layer, g.shaped(x, shape)), x, sizes)
 
 
 def usual_layer(g, scales, sizes, shape, settings):
