@@ -17,6 +17,8 @@ import pytest
 
 import pycnn
 from pycnn import cli, config
+from pycnn.onnx.folding import FUNCTIONS
+from pycnn.onnx.operators import OPERATORS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*filter(Path.exists, [ROOT / "README.md"]), *sorted((ROOT / "docs").glob("*.md"))]
@@ -164,6 +166,7 @@ def test_the_map_of_the_pages_names_them_all():
     ("layers.md", [f'`"{name}"`' for name in pycnn.initializers.INITIALIZERS]),
     ("kernels.md", [f"`{name}(" for name in pycnn.functional.__all__]),
     ("graphs.md", [f'`"{name}"`' for name in pycnn.losses.LOSSES]),
+    ("onnx.md", [f"`{name}`" for name in (*OPERATORS, *FUNCTIONS)]),
     ("training.md", [f"`pycnn.{name}(" for name in pycnn.optimizers.OPTIMIZERS]),
     ("training.md", [f"`{kind.__name__}(" for kind in vars(pycnn.callbacks).values()
                      if isinstance(kind, type) and kind.__name__ not in ("Callback", "Monitor")]),
