@@ -16,6 +16,7 @@ FILES = {
     "attribution.py": {"attribution.png"},
     "autoencoder.py": {"autoencoder.png"},
     "convnet.py": {"convnet.png"},
+    "deep_dream.py": {"deep_dream.png"},
     "denoiser.py": {"denoiser.png"},
     "lenet5_digits.py": {"lenet5_digits.safetensors", "lenet5_digits.png"},
     "capsnet.py": {"capsnet.png"},
@@ -25,13 +26,16 @@ FILES = {
     "lenet5.py": {"lenet5.png"},
     "sharpness.py": {"sharpness.png"},
     "stn.py": {"stn.png"},
+    "style_transfer.py": {"style_transfer.png"},
     "text.py": {"text.png"},
     "what_it_likes.py": {"C1.png", "C3.png", "flatten.png", "C5.png", "output.png", "classes.png", "fooled.png"},
 }
 
 NEEDS = {       # script -> the modules and programs that it needs beside those of all
+    "deep_dream.py": ("PIL", "skimage"),
     "go.py": ("sgfmill", "/usr/games/gnugo"),
     "text.py": ("sklearn",),
+    "style_transfer.py": ("PIL", "scipy", "skimage"),
     "speech.py": ("scipy", "/usr/bin/espeak-ng"),
 }
 

@@ -33,10 +33,11 @@ from .heat import overlay
 from .images import as_image
 from .maps import feature_maps
 from .occlusion import occlusion
+from .patches import patch_network
 from .random_filters import random_filters
 from .style import style_transfer, texture
 
 __all__ = ["architecture", "as_image", "attribution_figure", "class_image", "confusion_matrix", "deconvnet", "deep_dream",
            "embedding", "feature_maps", "filters", "fool", "grad_cam", "guided_backprop", "integrated_gradients",
-           "maximize_activation", "occlusion", "overlay", "random_filters", "regularizers", "saliency", "style_transfer",
-           "texture", "training_curves"]
+           "maximize_activation", "occlusion", "overlay", "patch_network", "random_filters", "regularizers", "saliency",
+           "style_transfer", "texture", "training_curves"]

@@ -11,16 +11,19 @@ from ..view import View
 from .images import as_image, image_input, in_channels, resized, share, write_image
 
 SMALLEST = 16           # rows or columns of an octave
+GREYNESS = 0.05         # of the identity in the covariance of colours, whose trace is that of the identity
 TINY = 1e-30            # keeps a gradient of zero from being divided by its size
 
 
-def deep_dream(net, image, layer, maps=None, *, factor=None, octaves=4, scale=1.4, steps=12, learning_rate=0.02, jitter=16,
-               seed=0, verbose=1, save=None):
+def deep_dream(net, image, layer, maps=None, *, factor=None, octaves=5, scale=1.4, steps=12, learning_rate=0.004, jitter=16,
+               bands=4, colours=True, seed=0, verbose=1, save=None):
     """Gradient ascent on an image, from coarse to fine, of the mean of squared values at a layer (Mordvintsev, Olah and Tyka
     2015, Inceptionism).
 
     At each octave the image is resized, what was dreamt at the last one is added, and each of the `steps` adds
-    `learning_rate` times the gradient over its mean absolute value.
+    `learning_rate` times the gradient over its mean absolute value. Before, the gradient is split into bands of detail that are
+    made equally strong, without what is coarser than these; and it is turned towards the colours of the image: multiplied by
+    the square root of their covariance (as in Olah, Mordvintsev and Schubert 2017, Feature Visualization).
 
     Parameters
     ----------
@@ -43,6 +46,10 @@ def deep_dream(net, image, layer, maps=None, *, factor=None, octaves=4, scale=1.
         About how far a value moves in a step.
     jitter : int
         Each step sees the image shifted by up to so many pixels, around its edges; 0 for none.
+    bands : int
+        Of detail, an octave each; 0 takes the gradient as it is.
+    colours : bool
+        Whether it is turned towards the image's colours.
     seed : int or numpy.random.Generator
         Of the jitter.
     verbose : int
@@ -73,6 +80,7 @@ def deep_dream(net, image, layer, maps=None, *, factor=None, octaves=4, scale=1.
     image = as_image(image)
     octaves, steps, jitter = integer(octaves, "octaves", 1), integer(steps, "steps", 1), integer(jitter, "jitter", 0)
     scale, learning_rate = number_within(scale, "scale", above=1), number_within(learning_rate, "learning_rate")
+    bands = integer(bands, "bands", 0)
     path, rng = picture_path(save), np.random.default_rng(seed)
     if not isinstance(layer, str):
         raise TypeError(f"layer is the name of one, got {layer!r}")
@@ -101,6 +109,7 @@ def deep_dream(net, image, layer, maps=None, *, factor=None, octaves=4, scale=1.
         weighted *= 2 / v.size
         return value, {layer: weighted}
 
+    mixture = colour_mixture(image) if colours else np.eye(len(image), dtype=np.float32)
     dreamt = np.zeros((len(image), 1, 1), np.float32)
     with tqdm(total=len(views) * steps, desc="dreaming", unit=" steps", leave=False, disable=verbose != 1) as bar:
         for size, view in reversed(views.items()):
@@ -110,6 +119,7 @@ def deep_dream(net, image, layer, maps=None, *, factor=None, octaves=4, scale=1.
                 shift = rng.integers(-jitter, jitter + 1, 2)
                 value, gradients = view.gradients(np.roll(x, shift, (1, 2))[np.newaxis], mean_square)
                 gradient = np.roll(gradients[name][0], -shift, (1, 2))
+                gradient = np.tensordot(mixture, equal_bands(gradient, bands) if bands else gradient, 1)
                 x += (learning_rate / max(TINY, np.abs(gradient).mean())) * gradient
                 np.clip(x, 0, 1, out=x)
                 bar.update()
@@ -134,3 +144,28 @@ def weights_of_maps(maps, factor, count):
         weights = np.ones(count, np.float32)
     weights[chosen] = share(factor, "factor")
     return weights
+
+
+def equal_bands(gradient, count):
+    """The sum of the `count` finest bands of a gradient ``(C, H, W)``, an octave each, with a standard deviation of 1."""
+    finest = []
+    for _ in range(count):
+        coarser = resized(gradient, [-(-n // 2) for n in gradient.shape[1:]])
+        band = gradient - resized(coarser, gradient.shape[1:])
+        finest.append(band / max(TINY, band.std()))
+        gradient = coarser
+    total = finest.pop()
+    while finest:
+        band = finest.pop()
+        total = band + resized(total, band.shape[1:])
+    return total
+
+
+def colour_mixture(image):
+    """The square root of the covariance of an image's colours, of trace C, with a little of the identity."""
+    channels = len(image)
+    covariance = np.atleast_2d(np.cov(image.reshape(channels, -1)))
+    size = np.trace(covariance)
+    covariance = covariance * (channels / size) if size > TINY else np.eye(channels)
+    values, vectors = np.linalg.eigh(covariance)
+    return ((vectors * np.sqrt(np.maximum(values, 0) + GREYNESS)) @ vectors.T).astype(image.dtype)

@@ -67,7 +67,9 @@ def random_filters(shape=(3, 512, 512), maps=64, size=7, scales=6, seed=0):
         if number:
             if min(h.shape[1:]) < 2 * FEWEST * size + 2:
                 break
-            h = L.AvgPool(4, stride=2, name=f"half{step}")(h)
+            h = L.AvgPool(2, stride=1, name=f"smooth{step}")(h)      # with the next two: weights 1 3 3 1 along each axis
+            h = L.AvgPool(2, stride=1, name=f"smoother{step}")(h)
+            h = L.AvgPool(2, name=f"half{step}")(h)
         name = f"filters{step}"
         outputs[name] = L.Conv(maps, size, activation="relu", name=name)(h)
         weight = np.concatenate([noise_filters(maps // 4, channels, size, rng),

@@ -20,7 +20,7 @@ NOISE = 0.02            # standard deviation of the noise to begin with
 STARTS = ("content", "noise")
 
 
-def style_transfer(content, style, net=None, *, content_layers=None, style_layers=None, content_weight=0.05, style_weight=1.0,
+def style_transfer(content, style, net=None, *, content_layers=None, style_layers=None, content_weight=0.02, style_weight=1.0,
                    optimizer="lbfgs", start="content", steps=100, seed=0, callback=None, verbose=1, save=None):
     """Paints what is on one image in the style of another (Gatys, Ecker and Bethge 2015, arXiv:1508.06576).
 
