@@ -8,8 +8,6 @@ from .arguments import whole
 from .looking import ascent_arguments, picture_argument, wrote
 from .pictures import read_picture
 
-DREAM_STEPS, RANDOM_DREAM_STEPS = 12, 4         # at each size; of random filters more hide the picture
-
 
 def add_to(look):
     """Declares the commands."""
@@ -19,8 +17,8 @@ def add_to(look):
     sub.add_argument("--layer", metavar="LAYER", help="of the model (default: the finest random filters)")
     sub.add_argument("--maps", type=whole(0), nargs="+", metavar="N", help="which maps (default: all)")
     sub.add_argument("--factor", type=float, metavar="X", help="how much more these maps count (default: only they do)")
-    sub.add_argument("--octaves", type=whole(1), default=4, metavar="N", help="sizes of the picture (default: 4)")
-    ascent_arguments(sub, None, f"{DREAM_STEPS} at each size, {RANDOM_DREAM_STEPS} of random filters")
+    sub.add_argument("--octaves", type=whole(1), default=5, metavar="N", help="sizes of the picture (default: 5)")
+    ascent_arguments(sub, 12, "12 at each size")
     picture_argument(sub, "dream.png")
     sub = look("style", style, "paint what is on one picture in the style of another")
     sub.add_argument("content", metavar="CONTENT", help="PNG or JPEG")
@@ -54,14 +52,14 @@ def dream(args):
     image = read_colours(args.image)
     if args.model is None:
         net = visualize.random_filters(image.shape, seed=args.seed)
-        layer, steps = args.layer or net.output_names[0], RANDOM_DREAM_STEPS
+        layer = args.layer or net.output_names[0]
     elif args.layer is None:
         raise files.InputError(f"--layer: name one of {args.model}, as `pycnn summary` shows them")
     else:
-        net, layer, steps = files.load_network(args.model), args.layer, DREAM_STEPS
+        net, layer = files.load_network(args.model), args.layer
     return wrote_picture(args, visualize.deep_dream(
-        net, image, layer, args.maps, factor=args.factor, octaves=args.octaves, steps=args.steps or steps,
-        seed=args.seed, verbose=min(args.verbose, 1), save=args.out))
+        net, image, layer, args.maps, factor=args.factor, octaves=args.octaves, steps=args.steps, seed=args.seed,
+        verbose=min(args.verbose, 1), save=args.out))
 
 
 def style(args):
