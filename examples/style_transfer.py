@@ -41,4 +41,4 @@ for name in ("chelsea", "astronaut"):
 
 tiles = [np.concatenate(sources[:2], axis=1), *results]
 pixels = (np.concatenate(tiles, axis=2).transpose(1, 2, 0) * 255).round().astype(np.uint8)
-Image.fromarray(pixels).quantize(256).save("style_transfer.png")      # 256 colours, for a small file
+Image.fromarray(pixels).quantize(128).save("style_transfer.png")      # 128 colours, for a small file
