@@ -3,9 +3,9 @@
 import numpy as np
 
 from . import machine
-from .graphs import operations
 
 REQUIRES = ("onnx", "onnxruntime")
+OPSET = 17
 
 
 def conv(layer, which, x, w, dy, threads):
@@ -34,7 +34,17 @@ def training(net, x, y, loss, threads):
 def inference(net, x, threads):
     """{name: call} of one prediction."""
     shape = (len(x), *next(iter(net.graph.outputs.values())).shape)
-    return {"onnxruntime": bound(session(network_model(net, x.shape, shape), threads), x, shape)}
+    return {"onnxruntime": bound(session(network_model(net, len(x)), threads), x, shape)}
+
+
+def network_model(net, batch):
+    """The bytes of a model of a whole network for so many samples."""
+    from pycnn.onnx.save import as_model
+
+    model = as_model(net, OPSET)
+    for end in (*model.graph.input, *model.graph.output):
+        end.type.tensor_type.shape.dim[0].dim_value = batch
+    return model.SerializeToString()
 
 
 def model_bytes(nodes, weights, x_shape, y_shape):
@@ -43,7 +53,7 @@ def model_bytes(nodes, weights, x_shape, y_shape):
 
     graph = helper.make_graph(nodes, "bench", [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, x_shape)],
                               [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, y_shape)], weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     return model.SerializeToString()
 
 
@@ -71,39 +81,3 @@ def bound(session, x, y_shape):
         session.run_with_iobinding(binding)
         return result.numpy()
     return call
-
-
-def network_model(net, x_shape, y_shape):
-    """The bytes of a model of a whole network."""
-    from onnx import helper, numpy_helper
-
-    steps, nodes, weights = operations(net), [], []
-    names = {steps[0].inputs[0]: "x", steps[-1].output: "y"}
-    for step in steps:
-        order = {"batch_norm": ("weight", "bias", "running_mean", "running_var")}.get(step.kind, ("weight", "bias"))
-        inputs = [names.get(name, name) for name in step.inputs]
-        for key in order:
-            if key in step.weights:
-                weights.append(numpy_helper.from_array(step.weights[key], f"{step.name}/{key}"))
-                inputs.append(f"{step.name}/{key}")
-        kind, attributes = onnx_operator(step)
-        nodes.append(helper.make_node(kind, inputs, [names.get(step.output, step.output)], **attributes))
-        if step.kind == "global_avg_pool":
-            nodes[-1].output[0] = f"{step.name}/1x1"
-            nodes.append(helper.make_node("Flatten", [f"{step.name}/1x1"], [names.get(step.output, step.output)]))
-    return model_bytes(nodes, weights, x_shape, y_shape)
-
-
-def onnx_operator(step):
-    a = step.attributes
-    if step.kind in ("conv", "conv_transpose"):
-        kind = "Conv" if step.kind == "conv" else "ConvTranspose"
-        return kind, dict(strides=a["stride"], pads=a["padding"] * 2, dilations=a["dilation"], group=a["groups"])
-    if step.kind in ("max_pool", "avg_pool"):
-        sizes = dict(kernel_shape=a["kernel"], strides=a["stride"], pads=a["padding"] * 2)
-        return ("MaxPool", sizes) if step.kind == "max_pool" else ("AveragePool", {**sizes, "count_include_pad": 1})
-    return {
-        "dense": ("Gemm", {"transB": 1}), "batch_norm": ("BatchNormalization", {"epsilon": a.get("epsilon", 0.0)}),
-        "flatten": ("Flatten", {}), "relu": ("Relu", {}), "sigmoid": ("Sigmoid", {}), "tanh": ("Tanh", {}),
-        "add": ("Add", {}), "global_avg_pool": ("GlobalAveragePool", {}),
-    }[step.kind]

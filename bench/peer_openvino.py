@@ -21,7 +21,7 @@ def training(net, x, y, loss, threads):
 def inference(net, x, threads):
     """{name: call} of one prediction."""
     shape = (len(x), *next(iter(net.graph.outputs.values())).shape)
-    return {"openvino": bound(network_model(net, x.shape, shape), x, threads)}
+    return {"openvino": bound(network_model(net, len(x)), x, threads)}
 
 
 def bound(model, x, threads):

@@ -1,5 +1,6 @@
 """What is to be reached, as rules over the rows of a run, and how far the run is from it."""
 
+from . import light
 from .timing import geometric_mean
 
 RATIO_TO_PEER = {
@@ -13,6 +14,7 @@ SHARE_OF_PEAK = {
 }
 SHARE_OF_BANDWIDTH = 0.8
 ARENA_SHARE = 0.9
+LIGHT_RATIO = 1.0
 SPEED_UP, SPEED_UP_FLOPS = 1.85, 5e7
 NETWORK_RATIOS = {      # (network, mode, batch): at 1 and at 2 threads
     ("lenet5", "training", 64): 4, ("lenet5", "training", 1): 12, ("autoencoder", "training", 64): 5,
@@ -89,7 +91,17 @@ def of_networks(rows):
             arena, step = (r["bytes"]["pycnn"][key] for key in ("arena", "step"))
             lines.append(target(f"{r['network']}, arena / growth in a step, or inverse", r["threads"],
                                 min(arena / step, step / arena), ARENA_SHARE))
-    return lines
+    return lines + of_light_networks(rows)
+
+
+def of_light_networks(rows):
+    """The lines of the networks of the package onnx, against ONNX Runtime."""
+    ratios = {}
+    for r in rows:
+        if r["network"].startswith(light.PREFIX) and r["ratio"]:
+            ratios.setdefault((r["threads"], r["batch"]), {})[r["network"]] = r["ratio"]
+    return [target(f"networks of the package onnx, inference, batch {batch}, geometric mean", threads,
+                   geometric_mean(of_case.values()), LIGHT_RATIO) for (threads, batch), of_case in sorted(ratios.items())]
 
 
 def text_of(lines):

@@ -19,7 +19,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))    # behind an inst
 
 bench = pytest.importorskip("bench", reason="the benchmarks are not part of the installed package")
 
-from bench import ceilings, graphs, kernels, machine, networks, peers, plots, report, targets, timing
+from bench import ceilings, graphs, kernels, light, machine, networks, peers, plots, report, targets, timing
 from bench import models as bench_models
 from bench.layers import CONV_LAYERS, LEAST_FLOPS, MOST_FLOPS, PASSES, ConvLayer, random_layers
 
@@ -218,3 +218,19 @@ def test_models_are_trained_for_a_moment_and_judged(capsys, tmp_path):
         bench_models.main(argparse.Namespace(only=["lenet6"], json=None))
     reached = bench_models.text_of({**rows["digits"], "goal": "accuracy at least 0.9", "reached": False})
     assert reached.endswith("| accuracy at least 0.9: no |")
+
+
+def test_the_networks_of_the_onnx_package_compute_the_same_in_onnx_runtime():
+    peer = peer_named("onnxruntime")
+    makers = light.networks()
+    assert len(makers) == 9 and makers.keys() <= networks.NETWORKS.keys()
+    net = makers["light squeezenet"]()
+    calls = networks.contenders(net, "cross_entropy", "inference", 1, networks.peers_of("light squeezenet", [peer]), 1)
+    assert calls.keys() == {"pycnn", "onnxruntime"}
+
+
+def test_the_networks_of_the_onnx_package_are_judged_together():
+    rows = [{"network": f"light {name}", "mode": "inference", "batch": 8, "threads": 2, "ratio": ratio}
+            for name, ratio in (("a", 0.5), ("b", 4.5))]
+    (line,) = targets.of_networks(rows)
+    assert (line["threads"], line["value"], line["reached"]) == (2, pytest.approx(1.5), True)

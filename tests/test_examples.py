@@ -24,6 +24,7 @@ FILES = {
     "gradients.py": {"gradients.png"},
     "image_networks.py": {"image_networks.png"},
     "lenet5.py": {"lenet5.png"},
+    "onnx_music.py": {"onnx_music.png"},
     "sharpness.py": {"sharpness.png"},
     "stn.py": {"stn.png"},
     "style_transfer.py": {"style_transfer.png"},
@@ -34,6 +35,7 @@ FILES = {
 NEEDS = {       # script -> the modules and programs that it needs beside those of all
     "deep_dream.py": ("PIL", "skimage"),
     "go.py": ("sgfmill", "/usr/games/gnugo"),
+    "onnx_music.py": ("onnx", "basic_pitch"),
     "text.py": ("sklearn",),
     "style_transfer.py": ("PIL", "scipy", "skimage"),
     "speech.py": ("scipy", "/usr/bin/espeak-ng"),
