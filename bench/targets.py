@@ -100,7 +100,7 @@ def of_light_networks(rows):
     for r in rows:
         if r["network"].startswith(light.PREFIX) and r["ratio"]:
             ratios.setdefault((r["threads"], r["batch"]), {})[r["network"]] = r["ratio"]
-    return [target(f"networks of the package onnx, inference, batch {batch}, geometric mean", threads,
+    return [target(f"networks of onnx, batch {batch}, geometric mean", threads,
                    geometric_mean(of_case.values()), LIGHT_RATIO) for (threads, batch), of_case in sorted(ratios.items())]
 
 
