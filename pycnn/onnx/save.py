@@ -121,8 +121,9 @@ def writer_of(w, layer):
 
 
 def holds_words(graph, node):
-    """Whether only embeddings read an input."""
-    return all(isinstance(other.layer, Embedding) for other in readers(graph, node)) and not is_output(graph, node)
+    """Whether embeddings read an input, and nothing else does."""
+    kinds = {type(other.layer) for other in readers(graph, node)}
+    return kinds == {Embedding} and not is_output(graph, node)
 
 
 def is_stretched(graph, node):
