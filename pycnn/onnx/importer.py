@@ -56,9 +56,9 @@ class Importer:
     def __init__(self, model, shapes, known, batch=None, batched=True):
         self.model, self.batch, self.batched, self.opset = model, batch, batched, model.opset
         self.settings, self.frozen, self.affine = [], [], {}
-        self._names, self._made_up = Counter(), 0
+        self._names = Counter()
         self.operation, self._named = None, False
-        self.budget = 2 * folding.LARGEST + 2 * sum(a.size for a in model.initialisers.values())
+        self.budget = 2 * folding.LARGEST + 8 * sum(a.size for a in model.initialisers.values())
         self.readers = Counter(name for op in model.operations for name in op.inputs)
         self.readers.update(list(model.outputs))
         self.inputs = {}
@@ -197,7 +197,7 @@ class Importer:
         sizes = (1,) * (flow.rank - value.ndim) + value.shape
         if sizes[0] != 1 or sizes[1] not in (1, shape[1]) or any(n != 1 for n in sizes[2:]):
             return None
-        return np.broadcast_to(value.reshape(-1), shape[1])
+        return np.broadcast_to(value.reshape(-1).astype(np.float64), shape[1])
 
     def stretched(self, value, rank):
         """A flow with so many axes, of a flow or of a known value, with axes of size 1 before those it has."""

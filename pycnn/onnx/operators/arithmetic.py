@@ -46,7 +46,7 @@ def with_constant(g, kind, x, value, swapped):
         scale = 1 / vector
     else:
         return None
-    if x.readers == 1 and x.node in g.affine:
+    if x.readers == 1 and x.node in g.affine and x.node.shape[0] == x.shape[1]:
         return g.flow(g.affine[x.node](scale, shift), x, x.sample)
     node = g.maps(x)
     if len(node.shape) == 1 or kind == "div":

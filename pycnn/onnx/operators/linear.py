@@ -24,24 +24,23 @@ def linear(g, node, make, weight, bias):
     """The node ``make(weight, bias)(node)``, which can be made again with its maps scaled and shifted."""
     name = g.name()
 
-    def made(scale=None, shift=None):
-        w, b = weight, bias
-        if scale is not None:
-            w = w * scale.reshape(-1, *[1] * (w.ndim - 1)).astype(w.dtype)
-            b = None if b is None else b * scale
-        if shift is not None:
-            b = shift if b is None else b + shift
+    def made(w, b):
         layer = make(bias=b is not None, weight_init=given(w), bias_init="zeros" if b is None else given(b), name=name)
         new = g.apply(layer, node)
-        g.affine[new] = lambda s=None, t=None: linear_again(scale, shift, s, t)
+        g.affine[new] = lambda scale=None, shift=None: made(*scaled(w, b, scale, shift))
         return new
 
-    def linear_again(scale, shift, s, t):
-        if s is not None:
-            scale, shift = s if scale is None else scale * s, None if shift is None else shift * s
-        return made(scale, t if shift is None else shift if t is None else shift + t)
+    return made(weight, bias)
 
-    return made()
+
+def scaled(w, b, scale, shift):
+    """Weight and bias of ``scale (w x + b) + shift``, map by map; None stands for 1, and for 0."""
+    if scale is not None:
+        w = w * scale.reshape(-1, *[1] * (w.ndim - 1)).astype(w.dtype)
+        b = None if b is None else b * scale
+    if shift is not None:
+        b = shift if b is None else b + shift
+    return w, b
 
 
 def check_filters(w, b, x, maps):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ... import layers as L
 from ..flows import Flow, given
-from .linear import weights
+from .linear import scaled, weights
 
 TINY = 1e-30    # stands for an epsilon of 0, which pycnn's layers do not take
 
@@ -29,17 +29,10 @@ def batch_normalization(g, x, scale, bias, mean, var, epsilon=1e-5, momentum=0.9
         layer = L.BatchNorm(epsilon or TINY, rate if 0 < rate <= 1 else 0.1, given(w), given(b), name=name)
         g.settings += [(layer, "running_mean", mean), (layer, "running_var", var)]
         new = g.apply(layer, node)
-        g.affine[new] = lambda s=None, t=None: made(*scaled(w, b, s, t))
+        g.affine[new] = lambda scale=None, shift=None: made(*scaled(w, b, scale, shift))
         return new
 
     return g.of_maps(made(scale, bias), x)
-
-
-def scaled(w, b, scale, shift):
-    """Weight and bias of scale (w x + b) + shift; None stands for 1 and for 0."""
-    if scale is not None:
-        w, b = w * scale, b * scale
-    return w, b if shift is None else b + shift
 
 
 def of_this_batch(g, x, scale, bias, mean, var, epsilon, momentum):
