@@ -16,7 +16,7 @@ def test_patches_are_parts_of_the_image_in_range():
     patches = cut_patches(STRIPES.astype(np.float32), 7, np.random.default_rng(0))
     assert patches.shape == (6, 3, 64, 64) and patches.dtype == np.float32
     assert patches.min() >= 0 and patches.max() <= 1
-    np.testing.assert_allclose(patches, np.broadcast_to(patches[:, :, :1], patches.shape), atol=1e-5)   # upright stripes
+    np.testing.assert_allclose(patches, np.broadcast_to(patches[:, :, :1], patches.shape), atol=1e-5)
 
 
 def test_the_network_tells_photographs_apart_and_takes_larger_ones():

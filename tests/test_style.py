@@ -30,7 +30,8 @@ def test_the_losses_are_those_of_the_formulas():
     losses.add_style(style, ["first", "relu"], 3.0)
     losses.add_content(content, ["relu"], 0.5)
     value, _ = losses(image)
-    maps, of_content, of_style = ({name: v[0].reshape(len(v[0]), -1) for name, v in View(net, ["first", "relu"])(x[np.newaxis]).items()}
+    view = View(net, ["first", "relu"])
+    maps, of_content, of_style = ({name: v[0].reshape(len(v[0]), -1) for name, v in view(x[np.newaxis]).items()}
                                   for x in (image, content, style))
     expected = 0.0
     for name in ("first", "relu"):
@@ -57,7 +58,9 @@ def test_a_gram_matrix_does_not_depend_on_where_things_are():
     np.testing.assert_allclose(gram(maps)[1, 2], np.mean(maps[1] * maps[2]))
 
 
-@pytest.mark.parametrize(("optimizer", "start"), [("lbfgs", "content"), ("lbfgs", "noise"), ("adam", "content"), ("adam", DOTS)])
+@pytest.mark.parametrize(("optimizer", "start"), [
+    ("lbfgs", "content"), ("lbfgs", "noise"), ("adam", "content"), ("adam", DOTS),
+])
 def test_the_loss_falls_by_nine_tenths(optimizer, start):
     if optimizer == "lbfgs":
         pytest.importorskip("scipy")
@@ -125,7 +128,7 @@ def test_the_picture_is_written(tmp_path):
     ({"style_layers": []}, ValueError, "style_layers"),
     ({"style_layers": "conv5"}, ValueError, "no layer is named 'conv5'"),
     ({"net": small_network(), "content_layers": "scores"}, ValueError, "cannot take an input of shape"),
-    ({"net": small_network(), "style_layers": "relu", "style": np.zeros((3, 24, 24))}, ValueError, "does not answer to the style"),
+    ({"net": small_network(), "style_layers": "relu", "style": np.zeros((3, 24, 24))}, ValueError, "not answer to"),
     ({"save": "a.jpg"}, ValueError, "PNG"),
 ])
 def test_wrong_arguments_are_refused(options, error, says):

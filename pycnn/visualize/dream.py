@@ -15,15 +15,16 @@ GREYNESS = 0.05         # of the identity in the covariance of colours, whose tr
 TINY = 1e-30            # keeps a gradient of zero from being divided by its size
 
 
-def deep_dream(net, image, layer, maps=None, *, factor=None, octaves=5, scale=1.4, steps=12, learning_rate=0.004, jitter=16,
-               bands=4, colours=True, seed=0, verbose=1, save=None):
-    """Gradient ascent on an image, from coarse to fine, of the mean of squared values at a layer (Mordvintsev, Olah and Tyka
-    2015, Inceptionism).
+def deep_dream(net, image, layer, maps=None, *, factor=None, octaves=5, scale=1.4, steps=12, learning_rate=0.004,
+               jitter=16, bands=4, colours=True, seed=0, verbose=1, save=None):
+    """Gradient ascent on an image, from coarse to fine, of the mean of squared values at a layer (Mordvintsev, Olah
+    and Tyka 2015, Inceptionism).
 
     At each octave the image is resized, what was dreamt at the last one is added, and each of the `steps` adds
-    `learning_rate` times the gradient over its mean absolute value. Before, the gradient is split into bands of detail that are
-    made equally strong, without what is coarser than these; and it is turned towards the colours of the image: multiplied by
-    the square root of their covariance (as in Olah, Mordvintsev and Schubert 2017, Feature Visualization).
+    `learning_rate` times the gradient over its mean absolute value. Before, the gradient is split into bands of
+    detail that are made equally strong, without what is coarser than these; and it is turned towards the colours of
+    the image: multiplied by the square root of their covariance (as in Olah, Mordvintsev and Schubert 2017, Feature
+    Visualization).
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ def weights_of_maps(maps, factor, count):
 
 
 def equal_bands(gradient, count):
-    """The sum of the `count` finest bands of a gradient ``(C, H, W)``, an octave each, with a standard deviation of 1."""
+    """The sum of the finest bands of a gradient ``(C, H, W)``, an octave each, with a standard deviation of 1."""
     finest = []
     for _ in range(count):
         coarser = resized(gradient, [-(-n // 2) for n in gradient.shape[1:]])

@@ -1,4 +1,4 @@
-"""Photographs as the functions here take them: one image, checked, in as many channels as a network reads, in another size."""
+"""Photographs as the functions here take them: checked, in the channels that a network reads, in other sizes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def as_image(image, what="image"):
     Parameters
     ----------
     image : array
-        Of floats: ``(C, H, W)``, or ``(H, W)`` in grey, values in [0, 1]. Of uint8: ``(H, W, C)`` or ``(H, W)`` as scikit-image
-        and Pillow give them, or ``(C, H, W)``, values from 0 to 255. C is 1 or 3.
+        Of floats: ``(C, H, W)``, or ``(H, W)`` in grey, values in [0, 1]. Of uint8: ``(H, W, C)`` or ``(H, W)`` as
+        scikit-image and Pillow give them, or ``(C, H, W)``, values from 0 to 255. C is 1 or 3.
     what : str
         How an error names it.
 
@@ -49,7 +49,8 @@ def as_image(image, what="image"):
     elif a.ndim == 3 and a.dtype == np.uint8 and a.shape[0] not in (1, 3) and a.shape[2] in (1, 3):
         a = a.transpose(2, 0, 1)
     if a.ndim != 3 or a.shape[0] not in (1, 3) or not a.size:
-        raise ValueError(f"{what} is (C, H, W) with C 1 or 3, or (H, W), or of uint8 (H, W, C); got {a.dtype} of shape {shape}")
+        raise ValueError(f"{what} is (C, H, W) with C 1 or 3, or (H, W), or of uint8 (H, W, C); "
+                         f"got {a.dtype} of shape {shape}")
     if a.dtype == np.uint8:
         return np.divide(a, 255, dtype=np.float32, order="C")
     if not (a.min() >= 0 and a.max() <= 1):
@@ -67,7 +68,7 @@ def in_channels(image, channels):
 
 
 def resized(image, size):
-    """An image in another size: each pixel a mean of those near it, by a triangle as wide as a pixel of the coarser image.
+    """An image in another size: each pixel a mean of its neighbours, by a triangle on pixels of the coarser image.
 
     Parameters
     ----------
@@ -107,7 +108,8 @@ def image_input(net, layers):
             stack.extend(node.inputs)
     found = {name: node.shape for name, node in net.graph.inputs.items() if node in needed}
     if len(found) != 1 or any(len(shape) != 3 or shape[0] not in (1, 3) for shape in found.values()):
-        raise ValueError(f"what is looked at must depend on one input of images (C, H, W), C being 1 or 3; it depends on {found}")
+        raise ValueError(f"what is looked at must depend on one input of images (C, H, W), C being 1 or 3; "
+                         f"it depends on {found}")
     return next(iter(found.items()))
 
 

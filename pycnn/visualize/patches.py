@@ -24,8 +24,8 @@ PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "grass", "brick", "gr
 def patch_network(images=None, *, patches=300, epochs=8, seed=0, verbose=1):
     """A network that was trained to tell which photograph a patch 64x64 was cut from.
 
-    To do so it must know what surfaces look like: fur, brick, stars. Contrast, brightness and colours of the patches change at
-    random, so that these do not give the answer away.
+    To do so it must know what surfaces look like: fur, brick, stars. Contrast, brightness and colours of the patches
+    change at random, so that these do not give the answer away.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def patch_network(images=None, *, patches=300, epochs=8, seed=0, verbose=1):
     Returns
     -------
     Network
-        With the layers conv1, norm1, relu1, ... relu5, and classes, with a map for each image. Up to there it takes images of
-        any size.
+        With the layers conv1, norm1, relu1, ... relu5, and classes, with a map for each image. Up to there it takes
+        images of any size.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def skimage_photographs():
 
 
 def cut_patches(image, count, rng):
-    """Patches of an image ``(3, H, W)`` at random places, mirrored and repainted at random: ``(3 (count // 3), 3, 64, 64)``."""
+    """Patches of an image ``(3, H, W)`` at random, mirrored and repainted: ``(3 (count // 3), 3, 64, 64)``."""
     found = []
     for scale in SCALES:
         factor = scale * PHOTO_SIDE / min(image.shape[1:])

@@ -9,7 +9,7 @@ from ..graph import Input
 from ..network import Network
 from ..shapes import integer
 
-FEWEST = 4                              # filters side by side across the coarsest scale: with fewer there is little to average
+FEWEST = 4                              # filters side by side across the coarsest scale: fewer have little to average
 AXES = np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [6]])     # light, red-green, yellow-blue
 COLOURS = (1.0, 0.6, 0.6)               # standard deviation of a filter along these
 
@@ -17,11 +17,11 @@ COLOURS = (1.0, 0.6, 0.6)               # standard deviation of a filter along t
 def random_filters(shape=(3, 512, 512), maps=64, size=7, scales=6, seed=0):
     """One layer of random filters at each scale of an image pyramid, all of them outputs.
 
-    Ustyuzhaninov et al. 2016 (arXiv:1606.00021) find that the Gram matrices of one layer of random filters of 3x3 to 55x55 are
-    enough for textures. Here the filters stay small and the image shrinks: a filter 7x7 on an image of a sixteenth of the
-    size sees 112x112 pixels. They are Gabor functions of random direction, wavelength, phase and colour, like the filters
-    that networks learn in their first layer, as these fit the spectrum of photographs better than white noise. One in four is
-    noise of 3x3, for the finest grain.
+    Ustyuzhaninov et al. 2016 (arXiv:1606.00021) find that the Gram matrices of one layer of random filters of 3x3 to
+    55x55 are enough for textures. Here the filters stay small and the image shrinks: a filter 7x7 on an image of a
+    sixteenth of the size sees 112x112 pixels. They are Gabor functions of random direction, wavelength, phase and
+    colour, like the filters that networks learn in their first layer, as these fit the spectrum of photographs better
+    than white noise. One in four is noise of 3x3, for the finest grain.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def random_filters(shape=(3, 512, 512), maps=64, size=7, scales=6, seed=0):
         if number:
             if min(h.shape[1:]) < 2 * FEWEST * size + 2:
                 break
-            h = L.AvgPool(2, stride=1, name=f"smooth{step}")(h)      # with the next two: weights 1 3 3 1 along each axis
+            h = L.AvgPool(2, stride=1, name=f"smooth{step}")(h)     # with the next two: 1 3 3 1 along each axis
             h = L.AvgPool(2, stride=1, name=f"smoother{step}")(h)
             h = L.AvgPool(2, name=f"half{step}")(h)
         name = f"filters{step}"
@@ -98,10 +98,12 @@ def gabor_filters(count, channels, size, rng):
     wavelength = np.exp(rng.uniform(np.log(2.2), np.log(1.2 * size), count))
     width = np.minimum(rng.uniform(0.25, 0.6, count) * wavelength, size / 4)
     length = width * rng.uniform(0.5, 2, count)
-    angle, phase, wavelength, width, length = (a[:, np.newaxis, np.newaxis] for a in (angle, phase, wavelength, width, length))
+    angle, phase, wavelength, width, length = (
+        a[:, np.newaxis, np.newaxis] for a in (angle, phase, wavelength, width, length))
     along = np.cos(angle) * x + np.sin(angle) * x[:, np.newaxis]
     across = np.cos(angle) * x[:, np.newaxis] - np.sin(angle) * x
-    waves = np.exp(-0.5 * ((along / width) ** 2 + (across / length) ** 2)) * np.cos(2 * np.pi * along / wavelength + phase)
+    waves = np.exp(-0.5 * ((along / width) ** 2 + (across / length) ** 2))
+    waves *= np.cos(2 * np.pi * along / wavelength + phase)
     means = np.where(rng.random(count) < 0.2, 0.0, waves.mean(axis=(1, 2)))
     waves -= means[:, np.newaxis, np.newaxis]
     colours = np.ones((count, 1)) if channels == 1 else (rng.standard_normal((count, 3)) * COLOURS) @ AXES

@@ -20,27 +20,28 @@ NOISE = 0.02            # standard deviation of the noise to begin with
 STARTS = ("content", "noise")
 
 
-def style_transfer(content, style, net=None, *, content_layers=None, style_layers=None, content_weight=0.02, style_weight=1.0,
-                   optimizer="lbfgs", start="content", steps=100, seed=0, callback=None, verbose=1, save=None):
+def style_transfer(content, style, net=None, *, content_layers=None, style_layers=None, content_weight=0.02,
+                   style_weight=1.0, optimizer="lbfgs", start="content", steps=100, seed=0, callback=None, verbose=1,
+                   save=None):
     """Paints what is on one image in the style of another (Gatys, Ecker and Bethge 2015, arXiv:1508.06576).
 
-    The image is found by descent of content_weight * L_content + style_weight * L_style. With F ``(N, M)`` the N maps of M
-    positions at a layer, and G = F F^T / M, both are means over their layers l of squared differences::
+    The image is found by descent of content_weight * L_content + style_weight * L_style. With F ``(N, M)`` the N maps
+    of M positions at a layer, and G = F F^T / M, both are means over their layers l of squared differences::
 
         L_content = mean_l  sum (F_l - F_l of the content)^2 / sum (F_l of the content)^2
         L_style   = mean_l  sum (G_l - G_l of the style)^2 / sum (G_l of the style)^2
 
-    These are the paper's eq. 1 and 5 with w_l such that maps of zeros would cost 1 at each layer, so that the same weights suit
-    any network, and images of any two sizes. Filters see little of what lies at an edge, or see padding; so the image is mirrored
-    for up to 16 pixels beyond its edges, and these are cut off at the end.
+    These are the paper's eq. 1 and 5 with w_l such that maps of zeros would cost 1 at each layer, so that the same
+    weights suit any network, and images of any two sizes. Filters see little of what lies at an edge, or see padding;
+    so the image is mirrored for up to 16 pixels beyond its edges, and these are cut off at the end.
 
     Parameters
     ----------
     content, style : array
         Images; see `as_image`. Their sizes may differ.
     net : Network, optional
-        Whose layers to look at: any with convolutions and an input of images of 1 or 3 channels, that takes both sizes at
-        these layers. By default `random_filters`, in colour if one of the images is.
+        Whose layers to look at: any with convolutions and an input of images of 1 or 3 channels, that takes both
+        sizes at these layers. By default `random_filters`, in colour if one of the images is.
     content_layers, style_layers : str or list of str, optional
         By default `style_layers` is the first convolution at each size of maps, the largest five, seen behind its
         normalisation and activation, and `content_layers` the last of these but one.
@@ -93,8 +94,8 @@ def style_transfer(content, style, net=None, *, content_layers=None, style_layer
     return painted(losses, image, margin, optimizer, steps, callback, "style transfer", verbose, path)
 
 
-def texture(style, net=None, *, shape=None, style_layers=None, optimizer="lbfgs", steps=100, seed=0, callback=None, verbose=1,
-            save=None):
+def texture(style, net=None, *, shape=None, style_layers=None, optimizer="lbfgs", steps=100, seed=0, callback=None,
+            verbose=1, save=None):
     """More of what an image is made of: noise that is given the correlations of its maps (Gatys, Ecker and Bethge 2015,
     arXiv:1505.07376).
 
@@ -276,7 +277,7 @@ def first_image(start, content, rng):
 
 
 def first_of_sizes(net):
-    """The first convolution of images at each size of maps, named as what comes out behind its normalisation and activation.
+    """The first convolution at each size of maps, named as what comes out behind its normalisation and activation.
 
     Raises
     ------
@@ -296,5 +297,5 @@ def first_of_sizes(net):
         raise ValueError("the network has no convolutions of images")
     uses = {name: [node for node in net.graph.nodes if node.layer.name == name] for name in net.layers}
     largest = sorted(found.values(), key=lambda node: -node.shape[1] * node.shape[2])[:MOST_LAYERS]
-    return [node.layer.name if len(uses[node.layer.name]) == 1 else f"{node.layer.name}[{uses[node.layer.name].index(node)}]"
-            for node in largest]
+    names = [(node.layer.name, uses[node.layer.name]) for node in largest]
+    return [name if len(nodes) == 1 else f"{name}[{nodes.index(node)}]" for node, (name, nodes) in zip(largest, names)]
