@@ -186,3 +186,38 @@ def test_what_was_read_can_be_kept_and_written_again(tmp_path):
     pycnn.onnx.save(net, tmp_path / "net.onnx")
     for again in (pycnn.load(tmp_path / "net.safetensors"), pycnn.onnx.load(tmp_path / "net.onnx")):
         np.testing.assert_array_equal(again(x), net(x))
+
+
+def with_random_weights(path):
+    """A light model, whose weights are all alike, with others: those of convolutions keep the spread of what they read."""
+    proto, rng = onnx.load(path), np.random.default_rng(0)
+    graph = proto.graph
+    shapes = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    positive = {node.input[i] for node in graph.node if node.op_type == "BatchNormalization" for i in (1, 4)}
+    others = []
+    for node in graph.node:
+        if node.op_type != "ConstantOfShape":
+            others.append(node)
+            continue
+        shape = shapes[node.input[0]]
+        values = rng.standard_normal(shape).astype(np.float32)
+        values *= np.float32(np.sqrt(2 / np.prod(shape[1:]))) if len(shape) > 1 else np.float32(0.2)
+        values = np.abs(values) + 0.5 if node.output[0] in positive else values
+        graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), node.output[0]))
+    del graph.node[:]
+    graph.node.extend(others)
+    return proto
+
+
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "densenet121", "inception_v1", "inception_v2", "resnet50"])
+def test_light_models_with_other_weights_give_what_onnx_runtime_gives(name):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    proto = with_random_weights(LIGHT / f"light_{name}.onnx")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 3, 1
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    net = pycnn.onnx.load(proto)
+    x = normal(1, *net.input_shapes[net.input_names[0]])
+    expected = session.run(None, {session.get_inputs()[0].name: x})[0]
+    assert np.ptp(expected) > 1e-4
+    np.testing.assert_allclose(net(x), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
