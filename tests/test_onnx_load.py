@@ -189,7 +189,7 @@ def test_what_was_read_can_be_kept_and_written_again(tmp_path):
 
 
 def with_random_weights(path):
-    """A light model, whose weights are all alike, with others: those of convolutions keep the spread of what they read."""
+    """A light model, whose weights are all alike, with others: convolutions keep the spread of what they read."""
     proto, rng = onnx.load(path), np.random.default_rng(0)
     graph = proto.graph
     shapes = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
@@ -209,7 +209,8 @@ def with_random_weights(path):
     return proto
 
 
-@pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "densenet121", "inception_v1", "inception_v2", "resnet50"])
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "densenet121", "inception_v1", "inception_v2",
+                                  "resnet50"])
 def test_light_models_with_other_weights_give_what_onnx_runtime_gives(name):
     onnxruntime = pytest.importorskip("onnxruntime")
     proto = with_random_weights(LIGHT / f"light_{name}.onnx")
