@@ -21,7 +21,7 @@ FAMILIES = {            # what is drawn alike -> where its layers are defined
     "pooling": ("arg_max", "pooling", "reduce", "resample", "resize", "spatial_transformer", "subsample"),
     "norm": ("local_response", "norm", "random", "sample_norm"),
     "activation": ("activations", "pointwise", "prelu", "softmax", "unary"),
-    "merge": ("binary", "merge"),
+    "merge": ("binary", "merge", "where"),
     "capsules": ("capsules",),
     "shape": ("constant", "reshape", "select"),
 }

@@ -107,8 +107,8 @@ class Blur(Regularizer):
         x[...] = blurred(x, self.sigma)
 
 
-class ClipSmallNorms(Regularizer):
-    """Pixels whose norm over the channels is among the smallest become 0 (Yosinski et al. 2015, section 3).
+class ClipSmallest(Regularizer):
+    """Base of those that set the least important pixels of each image to 0; a subclass says what importance is.
 
     Parameters
     ----------
@@ -121,29 +121,34 @@ class ClipSmallNorms(Regularizer):
     def __init__(self, share=0.1, every=4):
         self.share, self.every = number_within(share, "share", 1), integer(every, "every", 1)
 
+    def importance(self, x, gradient):
+        """A number for each pixel: an array of the shape of `x` without channels."""
+        raise NotImplementedError
+
     def after(self, x, gradient, step):
-        if (step + 1) % self.every == 0:
-            clip_smallest(x, np.sqrt(np.square(x).sum(axis=1)), self.share)
+        if (step + 1) % self.every:
+            return
+        importance = self.importance(x, gradient)
+        of_samples = importance.reshape(len(x), -1)
+        count = math.floor(self.share * of_samples.shape[1])
+        if count:
+            limit = np.partition(of_samples, count - 1, axis=1)[:, count - 1]
+            x *= (importance > limit.reshape(-1, *[1] * (importance.ndim - 1)))[:, np.newaxis]
 
 
-class ClipSmallContributions(Regularizer):
+class ClipSmallNorms(ClipSmallest):
+    """Pixels whose norm over the channels is among the smallest become 0 (Yosinski et al. 2015, section 3)."""
+
+    def importance(self, x, gradient):
+        return np.sqrt(np.square(x).sum(axis=1))
+
+
+class ClipSmallContributions(ClipSmallest):
     """Pixels that add least to the activation become 0: |sum over channels of x dactivation/dx|, what would be lost without
-    them to first order (Yosinski et al. 2015, section 3).
+    them to first order (Yosinski et al. 2015, section 3)."""
 
-    Parameters
-    ----------
-    share : float
-        Of the pixels, in (0, 1].
-    every : int
-        Steps from one time to the next.
-    """
-
-    def __init__(self, share=0.1, every=4):
-        self.share, self.every = number_within(share, "share", 1), integer(every, "every", 1)
-
-    def after(self, x, gradient, step):
-        if (step + 1) % self.every == 0:
-            clip_smallest(x, np.abs((x * gradient).sum(axis=1)), self.share)
+    def importance(self, x, gradient):
+        return np.abs((x * gradient).sum(axis=1))
 
 
 class Jitter(Regularizer):
@@ -174,15 +179,6 @@ def axis_slices(rank, axis):
     """Indices of all but the first, and of all but the last, along an axis."""
     whole = [slice(None)] * rank
     return (*whole[:axis], slice(1, None)), (*whole[:axis], slice(None, -1))
-
-
-def clip_smallest(x, sizes, share):
-    """Sets to 0 the pixels of each sample of `x` whose `sizes` ``(N, ...)``, without channels, are the smallest share."""
-    of_samples = sizes.reshape(len(sizes), -1)
-    count = math.floor(share * of_samples.shape[1])
-    if count:
-        limit = np.partition(of_samples, count - 1, axis=1)[:, count - 1]
-        x *= (sizes > limit.reshape(-1, *[1] * (sizes.ndim - 1)))[:, np.newaxis]
 
 
 def blurred(x, sigma):
