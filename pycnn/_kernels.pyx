@@ -436,6 +436,7 @@ cdef class Program:
     cdef Py_buffer *views
     cdef readonly int slot_count
     cdef dict functions         # number of a step -> what Python calls in its place
+    cdef bint running           # whether `run` is under way
     cdef bytearray scratch
     cdef size_t scratch_per_thread
 
@@ -500,6 +501,7 @@ cdef class Program:
         """Runs the steps begin <= i < end, those of kernels with the GIL released.
 
         `arrays` are C-contiguous buffers for the slots, or None; those whose position is in `outputs` are written.
+        RuntimeError from within a step of Python of the same program: its memory is in use.
         """
         cdef int held = 0, flags
         cdef size_t needed
@@ -508,11 +510,14 @@ cdef class Program:
             end = self.count
         if begin < 0 or begin > end or end > self.count or len(arrays) != self.slot_count:
             raise ValueError("run: no such steps, or a wrong number of arrays")
+        if self.running:
+            raise RuntimeError("run: a function that a network calls may not run the same network on as many samples")
         needed = threads * self.scratch_per_thread + 64
         if <size_t>len(self.scratch) < needed:
             self.scratch = bytearray(needed)
         memory = <char *>self.scratch
         memory += (64 - <uintptr_t>memory % 64) % 64
+        self.running = True
         try:
             for held in range(self.slot_count):
                 array = arrays[held]
@@ -533,6 +538,7 @@ cdef class Program:
                     begin = step + 1
             self.run_kernels(begin, end, threads, memory)
         finally:
+            self.running = False
             for held in range(self.slot_count):
                 if self.slots[held] is not NULL:
                     self.slots[held] = NULL

@@ -117,3 +117,10 @@ def test_it_cannot_be_saved_and_says_so(tmp_path):
         net.save(tmp_path / "net.safetensors")
     assert not list(tmp_path.iterdir())
     assert "size" in str(net) and "absolute" in repr(net["size"])
+
+
+def test_a_function_that_runs_its_own_network_is_stopped():
+    x = pycnn.Input((3,), name="x")
+    net = pycnn.Network(x, L.Lambda(lambda a: net.predict(a), name="again")(x))
+    with pytest.raises(RuntimeError, match="may not run the same network on as many samples"):
+        net.predict(np.zeros((4, 3)))

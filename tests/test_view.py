@@ -245,3 +245,14 @@ def test_input_gradients_agree_with_torch_on_the_same_weights(name):
     scores.backward(torch.eye(4, scores.shape[1]))
     wanted = image.grad.numpy()
     assert np.linalg.norm(gradients["image"] - wanted) < 1e-5 * np.linalg.norm(wanted)
+
+
+def test_an_objective_that_runs_the_view_itself_is_stopped():
+    net, x = small_network(), inputs_of(3)
+    view = View(net)
+    with pytest.raises(RuntimeError, match="may not run the same network on as many samples"):
+        view.gradients(x, lambda values: view.gradients(x, squares))
+    inside = []
+    view.gradients(x, lambda values: (inside.append(view(x)["scores"]), {}))        # values are another plan's
+    np.testing.assert_allclose(inside[0], net.predict(x))
+    assert view.gradients(x, squares)[0] > 0
