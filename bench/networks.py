@@ -95,11 +95,13 @@ def lenet5_steps():
     net = models.lenet5()
     for layer in net.layers.values():
         layer.trainable = False
-    passes = net._new_plan(64, losses={"output": (get_loss("cross_entropy"), 1.0)}, gradients=True, input_gradients=("image",))
+    losses = {"output": (get_loss("cross_entropy"), 1.0)}
+    passes = net._new_plan(64, losses=losses, gradients=True, input_gradients=("image",))
     slope = np.empty_like(x)
     steps["data"] = lambda x=x: passes.run([x, None, y, None, slope])
     weights = np.eye(10, dtype=np.float32)[y]
-    ascent = Ascent(View(net), lambda values: {"output": weights}, {"image": x.copy()}, ["image"], (), 0.01, (0.0, 1.0), rng)
+    ascent = Ascent(View(net), lambda values: {"output": weights}, {"image": x.copy()}, ["image"], (), 0.01, (0.0, 1.0),
+                    rng)
     steps["ascent"] = lambda: ascent.step(0)
     x = models.lenet5_images(x[:1])
     published = models.lenet5("1998").trainer("distance", pycnn.SDLM(0.0))
@@ -151,7 +153,8 @@ def measure_lenet5(arguments, threads):
     times = interleaved(lenet5_steps(), arguments.rounds, arguments.seconds)
     gain, cost = times["whole"] / times["frozen"], times["ascent"] / times["data"]
     print(f"LeNet-5, batch 64, frozen but for its last layer: {gain:.2f} times as fast as whole; "
-          f"a step of ascent on 64 images {1e6 * times['ascent']:.0f} us, {cost:.2f} times the forward and backward_data passes; "
+          f"a step of ascent on 64 images {1e6 * times['ascent']:.0f} us, {cost:.2f} times the forward and "
+          "backward_data passes; "
           f"as published, batch 1: 4,000 steps in {4000 * times['1998']:.2f} s")
     return [{"network": "lenet5 frozen", "batch": 64, "threads": threads, "ratio": gain},
             {"network": "lenet5 ascent", "batch": 64, "threads": threads, "ratio": cost},

@@ -274,8 +274,8 @@ class Builder:
             total = Gradient(self.buffer(self.size(edge, layout)), layout, False, True)
             self.call("sum", self.size(edge, layout), [g.buffer for g in parts], total.buffer)
         if edge.activation != IDENTITY and not total.multiplied:
-            size, dx = self.size(edge, layout), total.buffer if total.exclusive else self.buffer(self.size(edge, layout))
-            dy = total.buffer
+            size, dy = self.size(edge, layout), total.buffer
+            dx = dy if total.exclusive else self.buffer(size)
             if self._ruled(edge):
                 self.call("activation_forward", RECTIFIER, size, dy, dx)
                 dy = dx

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 
@@ -173,7 +174,8 @@ class View:
 
     def _plan(self, what, batch, **options):
         key = (what, batch, self.net.storage.version, config.get_winograd())
-        return self._plans.plan(key, lambda: Plan(self.graph, self.net.storage, config.kernels(self.dtype), batch, **options))
+        make = partial(Plan, self.graph, self.net.storage, config.kernels(self.dtype), batch, **options)
+        return self._plans.plan(key, make)
 
 
 def listed(names):

@@ -109,7 +109,7 @@ def class_image(net, target=None, *, output=None, regularizers=CONSTRAINT, steps
     ascent = Ascent(classes.view, classes.score_gradients(targets), x, moved, regularizers, learning_rate, value_range, rng)
     ascend(ascent, steps, "class images", verbose)
     make_sure(classes, targets, x, moved, confidence, value_range, steps, learning_rate, rng)
-    write_figure(path, lambda: sheet_of_classes(classes, targets, x, moved, "class images"))
+    write_figure(path, lambda: sheet_of_classes(classes, targets, x, moved))
     return answered(x, moved, target)
 
 
@@ -199,7 +199,7 @@ def answered(x, moved, target):
     return images if len(moved) > 1 else images[moved[0]]
 
 
-def sheet_of_classes(classes, targets, x, moved, title):
+def sheet_of_classes(classes, targets, x, moved):
     """A matplotlib figure of an image for each class, and how sure the network is of it."""
     images, sure = x[moved[0]], classes.of(x, targets)
     across = min(len(targets), 5)
@@ -209,7 +209,7 @@ def sheet_of_classes(classes, targets, x, moved, title):
         axes.axis("off")
     for axes, image, target, p in zip(figure.axes, images, targets, sure):
         draw_image(axes, image, f"{target}: {p:.1%}")
-    figure.suptitle(title)
+    figure.suptitle("class images")
     return figure
 
 

@@ -295,7 +295,5 @@ def first_of_sizes(net):
             found[node.shape[1:]] = node
     if not found:
         raise ValueError("the network has no convolutions of images")
-    uses = {name: [node for node in net.graph.nodes if node.layer.name == name] for name in net.layers}
     largest = sorted(found.values(), key=lambda node: -node.shape[1] * node.shape[2])[:MOST_LAYERS]
-    names = [(node.layer.name, uses[node.layer.name]) for node in largest]
-    return [name if len(nodes) == 1 else f"{name}[{nodes.index(node)}]" for node, (name, nodes) in zip(largest, names)]
+    return [net.graph.name_of(node) for node in largest]
