@@ -89,7 +89,7 @@ class View:
         self.output_shapes = {name: node.shape for name, node in self.graph.outputs.items()}
         self._picky = {name: self.graph.picky_readers(node) for name, node in self.graph.inputs.items()}
         self._plans = Plans()
-        self._objective = None
+        self._objective = self._value = None
 
     def by_rule(self, rectified):
         """The same view with another rule of how gradients pass rectifiers."""
@@ -149,11 +149,14 @@ class View:
         gradients : dict of str to array (N, *shape)
             By the names of the inputs.
         """
+        if not callable(objective):
+            raise TypeError(f"the objective is a function of a dict of values, got {objective!r}")
         arrays = self.check_inputs(x)
         if not len(arrays[0]):
             raise ValueError("gradients need one sample at least")
         results = {name: np.zeros(a.shape, self.dtype) for name, a in zip(self.input_shapes, arrays)}
         with self.net._lock:
+            before = self._objective, self._value
             self._objective, self._value = objective, None
             try:
                 plan = self._plan("gradients", len(arrays[0]), objective=(tuple(self.output_shapes), self._judge),
@@ -161,16 +164,24 @@ class View:
                 plan.run([*arrays, None, None, *results.values()])
                 return self._value, results
             finally:
-                self._objective = self._value = None
+                self._objective, self._value = before
 
     def _judge(self, *arrays):
         """The step between forward and backward: the objective of the values, its gradients where the plan wants them."""
         names = list(self.output_shapes)
         values, places = dict(zip(names, arrays)), dict(zip(names, arrays[len(names):]))
-        self._value, gradients = self._objective(values)
+        result = self._objective(values)
+        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
+            raise TypeError(f"an objective returns (value, dict of gradients by the names of layers), got {result!r}")
+        self._value, gradients = result
         gradients = by_name({name: gradients.get(name, 0.0) for name in {**places, **gradients}}, names, "gradient")
         for name, place in places.items():
-            place[...] = gradients[name]
+            gradient = np.asarray(gradients[name])
+            if gradient.dtype.kind not in "fiub":
+                raise TypeError(f"the gradient by {name} is numbers of the shape {place.shape}, got {gradients[name]!r}")
+            if gradient.shape != place.shape and np.broadcast_shapes(gradient.shape, place.shape) != place.shape:
+                raise ValueError(f"the gradient by {name} has shape {gradient.shape}, expects {place.shape}")
+            place[...] = gradient
 
     def _plan(self, what, batch, **options):
         key = (what, batch, self.net.storage.version, config.get_winograd())
@@ -182,4 +193,6 @@ def listed(names):
     """None, one name or several -> a list of names."""
     if names is None:
         return []
+    if not isinstance(names, (str, list, tuple)):
+        raise TypeError(f"layers are named by a string or a list of them, got {names!r}")
     return [names] if isinstance(names, str) else list(names)

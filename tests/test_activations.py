@@ -135,3 +135,21 @@ def test_a_sheet_is_written(tmp_path):
 def test_wrong_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         maximize_activation(models.lenet5(), **{"layer": "C1", "verbose": 0, **arguments})
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-25])
+def test_gradients_of_any_size_move_it_alike(size):
+    x = pycnn.Input((6,), name="x")
+    net = pycnn.Network(x, L.Dense(2, name="scores")(x))
+    weight = net["scores"].weight.copy()
+    options = {"regularizers": [], "steps": 3, "start": np.zeros(6), "verbose": 0}
+    wanted = maximize_activation(net, "scores", **options)
+    net["scores"].weight[...] = weight * np.float32(size)
+    np.testing.assert_allclose(maximize_activation(net, "scores", **options), wanted, rtol=1e-5)
+
+
+def test_words_are_not_moved():
+    x = pycnn.Input((5,), name="words")
+    net = pycnn.Network(x, L.Dense(2, name="scores")(L.Flatten()(L.Embedding(20, 3)(x))))
+    with pytest.raises(ValueError, match="'words' holds numbers of words"):
+        maximize_activation(net, "scores", verbose=0)

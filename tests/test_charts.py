@@ -208,3 +208,20 @@ def test_a_missing_package_is_named(net, monkeypatch, module, call):
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(ImportError, match=r"pip install pycnn\[(sklearn|plot)\]"):
         call(net)
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_samples_that_are_alike_have_no_view(method):
+    pytest.importorskip("sklearn")
+    x = pycnn.Input((4,), name="x")
+    net = pycnn.Network(x, L.Dense(5, name="dense")(x))
+    with pytest.raises(ValueError, match="all alike"):
+        embedding(net, np.zeros((5, 4)), "dense", method=method)
+
+
+def test_of_distances_the_least_is_the_prediction():
+    x = pycnn.Input((6,), name="x")
+    net = pycnn.Network(x, L.RBF(3, name="distances")(x))
+    samples = np.random.default_rng(0).random((60, 6))
+    nearest = np.square(samples[:, None] - net["distances"].weight).sum(2).argmin(1)
+    assert np.trace(confusion_matrix(net, samples, nearest)) == 60

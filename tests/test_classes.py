@@ -114,3 +114,19 @@ def test_a_network_without_scores_is_refused():
     x = pycnn.Input((1, 8, 8), name="x")
     with pytest.raises(ValueError, match="an output of scores is"):
         fool(pycnn.Network(x, L.Conv(2, 3, name="maps")(x)), verbose=0)
+
+
+def test_a_softmax_of_distances_is_what_it_says():
+    x = pycnn.Input((6,), name="x")
+    net = pycnn.Network(x, L.Softmax(name="p")(L.RBF(3, name="distances")(x)))
+    assert net.predict(fool(net, value_range=(-3, 3), verbose=0)).argmax(1).tolist() == [0, 1, 2]
+
+
+def test_a_start_outside_of_the_range_is_refused_and_nan_is_not_sure(net):
+    with pytest.raises(ValueError, match="outside value_range"):
+        fool(net, 3, start=np.full((1, 28, 28), 2.0), verbose=0)
+    x = pycnn.Input((1, 8, 8), name="x")
+    broken = pycnn.Network(x, L.Dense(3, name="scores")(L.Flatten()(x)))
+    broken["scores"].weight[...] = np.nan
+    with pytest.warns(UserWarning, match="less sure"):
+        fool(broken, 0, steps=2, verbose=0)

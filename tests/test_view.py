@@ -256,3 +256,32 @@ def test_an_objective_that_runs_the_view_itself_is_stopped():
     view.gradients(x, lambda values: (inside.append(view(x)["scores"]), {}))        # values are another plan's
     np.testing.assert_allclose(inside[0], net.predict(x))
     assert view.gradients(x, squares)[0] > 0
+
+
+@pytest.mark.parametrize("objective, error, message", [
+    (3, TypeError, "the objective is a function"),
+    (lambda values: None, TypeError, "an objective returns"),
+    (lambda values: (1, values["scores"]), TypeError, "an objective returns"),
+    (lambda values: (1, {"scores": None}), TypeError, "the gradient by scores is numbers"),
+    (lambda values: (1, {"scores": np.ones((2, 4))}), ValueError, "scores|broadcast"),
+])
+def test_objectives_of_another_form_are_refused(objective, error, message):
+    with pytest.raises(error, match=message):
+        View(small_network()).gradients(inputs_of(2), objective)
+
+
+def test_a_view_that_a_function_of_the_network_uses_keeps_its_objective():
+    x = pycnn.Input((4,), name="x")
+    done = []
+
+    def double(a):
+        if not done:
+            done.append(None)
+            done[0] = view.gradients(a[:1], lambda values: (7, {}))[0]
+        return 2 * a
+
+    net = pycnn.Network(x, L.Dense(3, name="scores")(L.Lambda(double, lambda dy, a: 2 * dy)(x)), dtype="float64")
+    view = View(net)
+    value, gradients = view.gradients(np.ones((2, 4)), lambda values: (5, {"scores": 1.0}))
+    assert (value, done) == (5, [7])
+    np.testing.assert_allclose(gradients["x"], 2 * np.broadcast_to(net["scores"].weight.sum(0), (2, 4)))

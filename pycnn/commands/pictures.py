@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from tokenize import TokenError
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -31,8 +33,10 @@ def read_images(path, shape):
             images = [image for array in read_arrays(path) for image in split_array(array, shape)]
         else:
             images = [read_picture(path, shape)]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, TokenError) as error:
         raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if not images:
+        raise InputError(f"{path}: holds no images")
     inverted = [len(shape) == 3 and shape[0] == 1 and is_light(image) for image in images]
     images = [fitted(1 - image if flip else image, shape) for image, flip in zip(images, inverted)]
     return np.stack(images).astype(np.float32), inverted

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..models import MODELS
 from ..tasks import Classification
+from ..visualize.scores import score_node
 from . import files
 from .arguments import data_arguments, whole
 from .pictures import read_images
@@ -31,7 +32,7 @@ def predict(args):
     predictions = []
     for path in args.images:
         images, inverted = read_images(path, shape)
-        for i, p in enumerate(probabilities(net.predict(images))):
+        for i, p in enumerate(probabilities(score_node(net, None)[1] * net.predict(images))):
             label = path if len(images) == 1 else f"{path}[{i}]"
             best = np.argsort(-p, kind="stable")[: args.top]
             classes = [{"class": names[k] if names else str(k), "probability": float(p[k])} for k in best]

@@ -63,6 +63,7 @@ def maximize_activation(net, layer, maps=None, neuron=None, *, regularizers=USUA
     """
     path = picture_path(save)
     steps, learning_rate, regularizers, value_range = checked_ascent(steps, learning_rate, regularizers, value_range)
+    net.graph.find(layer)
     view = View(net, layer, input_shapes=input_shapes)
     places = chosen_places(view.output_shapes[layer], layer, maps, neuron)
     weights = np.zeros((len(places), *view.output_shapes[layer]), net.dtype)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..layers import Embedding
 from ..layers.base import number_within
 from ..shapes import as_tensor, integer
 from .regularizers import Regularizer
 
 TINY = 1e-30        # keeps a gradient of zero from being divided by its size
+LARGEST = 1e18      # of settings: squares of it are finite in float32
 
 
 class Ascent:
@@ -77,18 +79,31 @@ class Ascent:
     def _sizes(self, gradients):
         """The root mean square of each image's gradient, by the names of what is moved."""
         flat = {name: gradients[name].reshape(len(gradients[name]), -1) for name in self.moved}
-        return {name: np.sqrt(np.einsum("ni,ni->n", g, g) / g.shape[1]) for name, g in flat.items()}
+        return {name: root_mean_square(g) for name, g in flat.items()}
+
+
+def root_mean_square(rows):
+    """The root mean square of each row; in float64 where squares are beyond the range of the rows' type."""
+    with np.errstate(over="ignore"):
+        squares = np.einsum("ni,ni->n", rows, rows)
+    if not ((squares > 1e-25) & (squares < np.inf)).all():
+        squares = np.einsum("ni,ni->n", rows, rows, dtype=np.float64)
+    return np.sqrt(squares / rows.shape[1])
 
 
 def checked_ascent(steps, learning_rate, regularizers, value_range):
     """The common settings of ascents, checked: (steps, learning_rate, regularizers, value_range)."""
-    steps, learning_rate = integer(steps, "steps", 1), number_within(learning_rate, "learning_rate")
+    steps, learning_rate = integer(steps, "steps", 1), number_within(learning_rate, "learning_rate", LARGEST)
+    if not isinstance(regularizers, (tuple, list)):
+        raise TypeError(f"regularizers is a list of them, got {regularizers!r}")
     regularizers = list(regularizers)
     for r in regularizers:
         if not isinstance(r, Regularizer):
             raise TypeError(f"regularizers are objects such as L2Decay() or Blur(), got {r!r}")
     if value_range is not None:
-        low, high = (number_within(v, "each end of value_range", above=-np.inf) for v in value_range)
+        if not isinstance(value_range, (tuple, list)) or len(value_range) != 2:
+            raise TypeError(f"value_range is (least, greatest), got {value_range!r}")
+        low, high = (number_within(v, "each end of value_range", LARGEST, -LARGEST) for v in value_range)
         if low >= high:
             raise ValueError(f"value_range is (least, greatest), got {value_range!r}")
         value_range = low, high
@@ -128,6 +143,8 @@ def starting_inputs(view, count, value_range, start, fixed, rng, contrast=0.1):
     moved : list of str
         The inputs that are not fixed.
     """
+    if not isinstance(fixed, (dict, type(None))):
+        raise TypeError(f"fixed is a dict by the names of inputs, got {fixed!r}")
     shapes, fixed = view.input_shapes, dict(fixed or {})
     moved = [name for name in shapes if name not in fixed]
     if not moved:
@@ -148,7 +165,12 @@ def starting_inputs(view, count, value_range, start, fixed, rng, contrast=0.1):
                 raise ValueError(f"input {name!r} is given as {array.shape}, expects {shape} or {(count, *shape)}")
             if not np.isfinite(array).all():
                 raise ValueError(f"input {name!r} has values that are not finite")
+            if name in moved and value_range and not (value_range[0] <= array.min() and array.max() <= value_range[1]):
+                raise ValueError(f"input {name!r} starts with values from {array.min():g} to {array.max():g}, outside "
+                                 f"value_range {value_range}")
             x[name] = np.array(np.broadcast_to(array, (count, *shape)))
+        elif any(isinstance(layer, Embedding) for layer in view._picky[name]):
+            raise ValueError(f"input {name!r} holds numbers of words, which no gradient can move: name them in fixed")
         else:
             x[name] = noise((count, *shape), value_range, view.dtype, rng, contrast)
     view.check_inputs(x)

@@ -33,7 +33,9 @@ class Classes:
     def targets(self, target):
         """The classes that were asked for, all where None."""
         targets = np.atleast_1d(np.arange(self.count) if target is None else target)
-        for one in targets.tolist() if targets.size else [None]:
+        if not targets.size:
+            raise ValueError("target names no class")
+        for one in targets.tolist():
             if not 0 <= integer(one, "target") < self.count:
                 raise ValueError(f"target must be from 0 to {self.count - 1}, got {one}")
         return targets
@@ -179,7 +181,7 @@ def make_sure(classes, targets, x, moved, confidence, value_range, steps, learni
         from tqdm import tqdm
         numbers = tqdm(numbers, desc=title, unit="step", leave=False)
     for number in numbers:
-        short = np.flatnonzero(classes.of(x, targets) < confidence)
+        short = np.flatnonzero(~(classes.of(x, targets) >= confidence))
         if not len(short):
             return
         some = {name: array[short] for name, array in x.items()}
@@ -188,8 +190,8 @@ def make_sure(classes, targets, x, moved, confidence, value_range, steps, learni
         for name in moved:
             x[name][short] = some[name]
     reached = classes.of(x, targets)
-    if (reached < confidence).any():
-        of = ", ".join(f"{t} ({p:.1%})" for t, p in zip(targets, reached) if p < confidence)
+    if not (reached >= confidence).all():
+        of = ", ".join(f"{t} ({p:.1%})" for t, p in zip(targets, reached) if not p >= confidence)
         warnings.warn(f"after {steps} steps the network is less sure than {confidence:.1%} of {of}", stacklevel=3)
 
 

@@ -6,6 +6,7 @@ from ..checks import check_samples, checked_labels
 from ..figures import draw_confusion, new_figure, picture_path, write_figure
 from ..metrics import confusion_counts
 from ..view import View
+from .scores import score_node
 
 
 def confusion_matrix(net, x, y, names=None, save=None):
@@ -44,8 +45,8 @@ def confusion_matrix(net, x, y, names=None, save=None):
     if names is not None and len(names) != classes:
         raise ValueError(f"names are one for each of the {classes} classes, got {len(names)}")
     scores, = View(net)(x).values()
-    counts = confusion_counts(labels, scores.argmax(1), classes)
-    write_figure(path, lambda: confusion_figure(counts, [str(name) for name in names or range(classes)]))
+    counts = confusion_counts(labels, (score_node(net, None)[1] * scores).argmax(1), classes)
+    write_figure(path, lambda: confusion_figure(counts, [str(name) for name in (range(classes) if names is None else names)]))
     return counts
 
 

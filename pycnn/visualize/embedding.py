@@ -57,6 +57,7 @@ def embedding(net, x, layer, labels=None, method="pca", *, names=None, perplexit
     if method not in METHODS:
         raise ValueError(f"method is one of {', '.join(METHODS)}, got {method!r}")
     perplexity, seed = number_within(perplexity, "perplexity"), integer(seed, "seed", 0)
+    net.graph.find(layer)
     view = View(net, layer)
     given, single = checked_samples(net, x)
     count = len(next(iter(given.values())))
@@ -77,13 +78,17 @@ def embedding(net, x, layer, labels=None, method="pca", *, names=None, perplexit
     except ImportError:
         raise ImportError("embedding needs scikit-learn: pip install pycnn[sklearn]") from None
     values = view(given, batch_size)[layer].reshape(count, -1).astype(np.float64)
+    values -= values.mean(axis=0)
+    spread = values.std()
+    if not 0 < spread < np.inf:
+        raise ValueError(f"{layer}: there is no view of samples whose values there are all alike, or not finite")
     parts = min(2, values.shape[1])
     with threadpool_limits(get_num_threads()):
         if method == "pca":
             points = np.pad(PCA(parts, random_state=seed).fit_transform(values), ((0, 0), (0, 2 - parts)))
         else:
             points = TSNE(perplexity=min(perplexity, (count - 1) / 3), init="pca" if parts == 2 else "random",
-                          random_state=seed).fit_transform(values.astype(np.float32))
+                          random_state=seed).fit_transform((values / spread).astype(np.float32))
     title = f"{layer} of {count:,} samples, by {'PCA' if method == 'pca' else 't-SNE'}"
     write_figure(path, lambda: scatter_figure(points, labels, names, title))
     return points

@@ -43,6 +43,7 @@ def feature_maps(net, x, layer, save=None):
     (16, 10, 10)
     """
     path = picture_path(save)
+    net.graph.find(layer)
     view = View(net, layer)
     given, single = checked_samples(net, x)
     values = view(given)[layer]

@@ -56,6 +56,8 @@ class Scores:
         self.given, self.single = checked_samples(net, x)
         self.node, self.sign = score_node(net, output)
         node, count = explained_node(net, input), len(next(iter(self.given.values())))
+        if not count:
+            raise ValueError("there is no sample whose answer could be explained")
         if target is not None:
             target = checked_target(target, count, self.node.shape[0])
         self.start = node
@@ -205,7 +207,7 @@ def score_node(net, output):
         raise ValueError(f"no output is named {output!r}; there are {', '.join(names)}")
     node = net.graph.outputs[output or names[0]]
     if isinstance(node.layer, Softmax):
-        node = node.inputs[0]
+        return node.inputs[0], 1
     return node, -1 if isinstance(node.layer, RBF) else 1
 
 
