@@ -63,7 +63,7 @@ class Network:
         self.storage = Storage({n: (self.layers[n], s, statistics[n]) for n, s in specs.items()}, self.dtype)
         self.optimizer = None
         self.training_state = {}
-        self._plans = Plans()
+        self._plans = Plans(self.storage)
         self._lock = threading.RLock()
 
     # ---- what it is made of
@@ -224,10 +224,6 @@ class Network:
 
     # ---- plans
 
-    def _plan(self, key, make):
-        """The plan of that key, made where it is not kept."""
-        return self._plans.plan((*key, self.storage.version, config.get_winograd()), make)
-
     def _new_plan(self, batch, **options):
         if not batch:
             raise ValueError("a batch has at least one sample")
@@ -252,7 +248,7 @@ class Network:
         return self._new_plan(batch, losses=weighted, gradients=True, optimizer=get_optimizer(optimizer))
 
     def _prediction_plan(self, batch):
-        return self._plan(("predict", batch), lambda: self._new_plan(batch, outputs=tuple(self.output_names)))
+        return self._plans.plan(("predict", batch), lambda: self._new_plan(batch, outputs=tuple(self.output_names)))
 
     # ---- predictions and gradients
 
@@ -311,7 +307,7 @@ class Network:
         weighted = {name: (of, 1.0) for name, of in losses.items()}
         with self._lock:
             key = ("gradients", len(arrays[0]), *losses.items())
-            plan = self._plan(key, lambda: self._new_plan(len(arrays[0]), losses=weighted, gradients=True,
+            plan = self._plans.plan(key, lambda: self._new_plan(len(arrays[0]), losses=weighted, gradients=True,
                                                           input_gradients=names))
             plan.draws[1] = 1 + (self.optimizer.steps if self.optimizer else 0)
             plan.run([*arrays, None, *targets, None, *of_inputs.values()])

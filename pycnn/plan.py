@@ -59,13 +59,14 @@ def described_layouts(kernel, arguments):
 
 
 class Plans:
-    """The plans used last."""
+    """The plans used last of those that work on a storage."""
 
-    def __init__(self):
-        self.kept = OrderedDict()
+    def __init__(self, storage):
+        self.storage, self.kept = storage, OrderedDict()
 
     def plan(self, key, make):
-        """The plan of that key, made where it is not kept."""
+        """The plan of that key, made where it is not kept, or where flags or settings have changed since."""
+        key = (*key, self.storage.version, config.get_winograd())
         if key not in self.kept:
             while len(self.kept) >= PLANS_KEPT:
                 self.kept.popitem(last=False)

@@ -59,3 +59,12 @@ class Progress:
 def described(metrics):
     """Losses and accuracies in words."""
     return ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
+
+
+def shown(steps, title, unit, verbose):
+    """The steps one after the other, with a progress bar where `verbose` is not 0, which goes away in the end."""
+    if not verbose:
+        return steps
+    from tqdm import tqdm
+
+    return tqdm(steps, desc=title, unit=unit, leave=False)

@@ -77,7 +77,7 @@ class Trainer:
             batch = len(rows)
             ys = [y[rows] for y in ys]
         with net._lock:
-            plan = net._plan(("train", batch, *self._key), lambda: net._new_plan(
+            plan = net._plans.plan(("train", batch, *self._key), lambda: net._new_plan(
                 batch, losses=self.losses, gradients=True, optimizer=optimizer, clip=self.clip_norm is not None))
             done = False
             optimizer.steps += 1
@@ -103,7 +103,7 @@ class Trainer:
         """
         net, batch = self.net, len(xs[0])
         with net._lock:
-            plan = net._plan(("curvature", batch, *self._key), lambda: net._new_plan(
+            plan = net._plans.plan(("curvature", batch, *self._key), lambda: net._new_plan(
                 batch, losses=self.losses, gradients=True, second=True))
             plan.run([*xs, None, *ys, None])
 
@@ -111,6 +111,6 @@ class Trainer:
         """Losses and correct predictions, as `step` gives them, without learning."""
         net, batch = self.net, len(xs[0])
         with net._lock:
-            plan = net._plan(("evaluate", batch, *self._key), lambda: net._new_plan(batch, losses=self.losses))
+            plan = net._plans.plan(("evaluate", batch, *self._key), lambda: net._new_plan(batch, losses=self.losses))
             plan.run([*xs, None, *ys, self.class_weights])
             return plan.results[:-1].copy()

@@ -88,13 +88,13 @@ class View:
         self.input_shapes = {name: node.shape for name, node in self.graph.inputs.items()}
         self.output_shapes = {name: node.shape for name, node in self.graph.outputs.items()}
         self._picky = {name: self.graph.picky_readers(node) for name, node in self.graph.inputs.items()}
-        self._plans = Plans()
+        self._plans = Plans(net.storage)
         self._objective = self._value = None
 
     def by_rule(self, rectified):
         """The same view with another rule of how gradients pass rectifiers."""
         other = copy.copy(self)
-        other.rectified, other._plans = rectified, Plans()
+        other.rectified, other._plans = rectified, Plans(self.net.storage)
         return other
 
     @property
@@ -184,9 +184,8 @@ class View:
             place[...] = gradient
 
     def _plan(self, what, batch, **options):
-        key = (what, batch, self.net.storage.version, config.get_winograd())
         make = partial(Plan, self.graph, self.net.storage, config.kernels(self.dtype), batch, **options)
-        return self._plans.plan(key, make)
+        return self._plans.plan((what, batch), make)
 
 
 def listed(names):

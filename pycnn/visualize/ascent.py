@@ -6,6 +6,7 @@ import numpy as np
 
 from ..layers import Embedding
 from ..layers.base import number_within
+from ..progress import shown
 from ..shapes import as_tensor, integer
 from .regularizers import Regularizer
 
@@ -118,11 +119,7 @@ def ascend(ascent, steps, title, verbose):
     ValueError
         When no image ever moved.
     """
-    numbers = range(steps)
-    if verbose:
-        from tqdm import tqdm
-        numbers = tqdm(numbers, desc=title, unit="step", leave=False)
-    moved = [ascent.step(number) for number in numbers]
+    moved = [ascent.step(number) for number in shown(range(steps), title, "step", verbose)]
     if not any(moved):
         raise ValueError(f"{', '.join(ascent.view.output_shapes)}: no gradient reaches the input {', '.join(ascent.moved)}")
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..figures import draw_image, new_figure, picture_path, write_figure
 from ..layers.base import number_within
+from ..progress import shown
 from ..shapes import integer
 from ..view import View
 from .ascent import Ascent, ascend, checked_ascent, starting_inputs
@@ -51,15 +52,8 @@ class Classes:
 
     def score_gradients(self, targets):
         """The gradients of the targets' scores, as an ascent takes them."""
-        weights = np.zeros((len(targets), self.count), self.view.dtype)
-        weights[np.arange(len(targets)), targets] = self.sign
+        weights = self.sign * np.eye(self.count, dtype=self.view.dtype)[targets]
         return lambda values: {self.name: weights}
-
-    def log_probability_gradients(self, targets):
-        """The gradients of the logarithms of the targets' probabilities."""
-        weights = np.zeros((len(targets), self.count), self.view.dtype)
-        weights[np.arange(len(targets)), targets] = 1
-        return lambda values: {self.name: self.sign * (weights - self.probabilities(values[self.name]))}
 
 
 def class_image(net, target=None, *, output=None, regularizers=CONSTRAINT, steps=300, learning_rate=0.1, confidence=0.99,
@@ -176,19 +170,23 @@ def fool(net, target=None, start="noise", *, output=None, steps=300, learning_ra
 def make_sure(classes, targets, x, moved, confidence, value_range, steps, learning_rate, rng, verbose=0, title=""):
     """Moves images in place towards their target's probability, each until that is as great as `confidence`; UserWarning if
     some never are. The steps become smaller, so that images settle."""
-    numbers = range(steps)
-    if verbose:
-        from tqdm import tqdm
-        numbers = tqdm(numbers, desc=title, unit="step", leave=False)
-    for number in numbers:
-        short = np.flatnonzero(~(classes.of(x, targets) >= confidence))
-        if not len(short):
-            return
-        some = {name: array[short] for name, array in x.items()}
-        rate = learning_rate * (1 - 0.9 * number / steps)
-        Ascent(classes.view, classes.log_probability_gradients(targets[short]), some, moved, (), rate, value_range, rng).step(0)
+    rows, weights = np.arange(len(targets)), np.eye(classes.count, dtype=classes.view.dtype)[targets]
+    sure = np.zeros(len(targets), bool)
+
+    def log_probability_gradients(values):
+        probabilities = classes.probabilities(values[classes.name])
+        sure[:] = probabilities[rows, targets] >= confidence
+        return {classes.name: classes.sign * (weights - probabilities)}
+
+    ascent = Ascent(classes.view, log_probability_gradients, x, moved, (), learning_rate, value_range, rng)
+    for number in shown(range(steps), title, "step", verbose):
+        ascent.learning_rate = learning_rate * (1 - 0.9 * number / steps)
+        before = {name: x[name].copy() for name in moved}
+        ascent.step(number)
         for name in moved:
-            x[name][short] = some[name]
+            x[name][sure] = before[name][sure]
+        if sure.all():
+            return
     reached = classes.of(x, targets)
     if not (reached >= confidence).all():
         of = ", ".join(f"{t} ({p:.1%})" for t, p in zip(targets, reached) if not p >= confidence)

@@ -32,8 +32,8 @@ class Regularizer:
         """Changes `x` in place after step number `step`, from 0; `gradient` is the activation's, as it came from the network."""
 
 
-class L1(Regularizer):
-    """Ink: the penalty strength * sum |x|, which makes empty what does not help.
+class Penalty(Regularizer):
+    """Base of the penalties; a subclass says their `slope`.
 
     Parameters
     ----------
@@ -43,6 +43,10 @@ class L1(Regularizer):
 
     def __init__(self, strength=0.3):
         self.strength = number_within(strength, "strength")
+
+
+class L1(Penalty):
+    """Ink: the penalty strength * sum |x|, which makes empty what does not help."""
 
     def slope(self, x):
         return self.strength * np.sign(x)
@@ -64,18 +68,9 @@ class L2Decay(Regularizer):
         x *= 1 - self.rate
 
 
-class TotalVariation(Regularizer):
+class TotalVariation(Penalty):
     """The penalty strength * the sum of |x_i - x_j| over neighbours along each spatial axis (Mahendran & Vedaldi 2015,
-    arXiv:1412.0035, eq. 5 with beta = 1).
-
-    Parameters
-    ----------
-    strength : float
-        Beside a gradient of the activation with a root mean square of 1.
-    """
-
-    def __init__(self, strength=0.3):
-        self.strength = number_within(strength, "strength")
+    arXiv:1412.0035, eq. 5 with beta = 1)."""
 
     def slope(self, x):
         result = np.zeros_like(x)

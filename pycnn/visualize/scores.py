@@ -7,6 +7,7 @@ import numpy as np
 from ..checks import by_name
 from ..figures import picture_path
 from ..layers import RBF, Embedding, Softmax
+from ..progress import shown
 from ..shapes import integer
 from ..view import View
 from .heat import write_sheet
@@ -150,11 +151,7 @@ class Scores:
 def batches(samples, copies, batch_size, title, verbose):
     """(samples, copies of them) of one batch after the other, all copies of a sample in turn; with a progress bar."""
     size, total = integer(batch_size, "batch_size", 1), samples * copies
-    starts = range(0, total, size)
-    if verbose and total > size:
-        from tqdm import tqdm
-        starts = tqdm(starts, desc=title, unit="batch", leave=False)
-    for begin in starts:
+    for begin in shown(range(0, total, size), title, "batch", verbose and total > size):
         numbers = np.arange(begin, min(begin + size, total))
         yield numbers // copies, numbers % copies
 
